@@ -381,7 +381,7 @@ def _read_pickle(archive: tarfile.TarFile, name: str) -> dict[bytes, Any]:
 
 
 def _download(url: str, target: Path, timeout: float, deadline: float) -> None:
-    """Fetch url into target. `timeout`: longest silence in seconds; `deadline`: time.monotonic() at which to give up."""
+    """Fetch url into target. timeout: longest silence in seconds; deadline: time.monotonic() at which to give up."""
     with urllib.request.urlopen(url, timeout=timeout) as response, target.open("wb") as file:
         while block := response.read(1 << 20):
             file.write(block)
@@ -398,7 +398,7 @@ def _md5(path: Path) -> str:
 
 
 def _cifar10_archive(root: Path, mirrors: Sequence[str], timeout: float, limit: float, md5: str) -> Path:
-    """The checked archive: the local file if it is there and whole, else downloaded from the first mirror that works."""
+    """The checked archive: the local file if it is there and whole, else from the first mirror that works."""
     path = root / CIFAR10_ARCHIVE
     problems: list[str] = []
     if path.is_file():
@@ -460,7 +460,9 @@ def cifar10(
     return ImageData(torch.from_numpy(pixels).float() / 255, torch.from_numpy(labels), classes)
 
 
-def best_available(download: bool | None = None, n_train: int | None = None, **cifar: Any) -> tuple[ImageData, ImageData]:
+def best_available(
+    download: bool | None = None, n_train: int | None = None, **cifar: Any
+) -> tuple[ImageData, ImageData]:
     """(train, test) pictures of 32 x 32 pixels: CIFAR-10 where that is sensible, else the embedded Emoji-12.
 
     download: True tries CIFAR-10, False never does, None (default) tries it on a GPU only, since training on all of

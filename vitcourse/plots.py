@@ -10,11 +10,14 @@ import base64
 import contextlib
 import html
 import io
+import itertools
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -36,8 +39,8 @@ Band = tuple[Curve, Curve, Curve]
 @contextlib.contextmanager
 def style() -> Iterator[None]:
     """The course's matplotlib settings, for figures you draw yourself: ``with style(): fig, ax = plt.subplots()``."""
-    import matplotlib
-    from matplotlib import cycler
+    import matplotlib.style
+    from cycler import cycler
 
     settings: dict[str, Any] = {
         "figure.facecolor": "white",
@@ -63,7 +66,7 @@ def style() -> Iterator[None]:
         "xtick.color": "#111111",
         "ytick.color": "#111111",
     }
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **settings, "backend": matplotlib.rcParams["backend"]}):
+    with matplotlib.style.context(settings, after_reset=True):  # a dark style set elsewhere must not leak in
         yield
 
 
@@ -114,8 +117,6 @@ def show(fig: Figure, alt: str, caption: str | None = None) -> None:
         display({"text/html": page, "text/plain": alt}, raw=True)
     else:
         print(alt)
-    import sys
-
     if "matplotlib.pyplot" in sys.modules:  # only then can it have a window or a place in pyplot's list
         sys.modules["matplotlib.pyplot"].close(fig)
 
@@ -139,12 +140,14 @@ def _draw_picture(axes: Axes, image: Any, title: str | None = None) -> None:
     axes.imshow(_picture(image).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
+    axes.set_anchor("N")
     for spine in axes.spines.values():
         spine.set_visible(False)
     if title:
         axes.set_title(title, fontsize=9)
 
 
+@style()
 def show_images(
     images: Tensor | Sequence[Any],
     titles: Sequence[Any] | None = None,
@@ -178,6 +181,21 @@ def show_images(
     show(figure, alt, caption)
 
 
+def colour_masks(labels: Tensor) -> Tensor:
+    """Class numbers (B, H, W) or (H, W) as colour pictures (B, 3, H, W) or (3, H, W): 0 black, 1 to 12 in 12 colours.
+
+    Show the result with :func:`show_images` and say in the titles which classes occur: with so many classes colours
+    alone cannot tell them apart for everyone. Numbers above 12 start again at the first colour.
+    """
+    tints = (*PALETTE[:6], "#F0E442", "#882255", "#999999", "#44AA99", "#332288", "#FFFFFF")
+    rgb = [[int(tint[i : i + 2], 16) / 255 for i in (1, 3, 5)] for tint in tints]
+    table = torch.tensor([[0.0, 0.0, 0.0], *rgb])
+    numbers = labels.detach().cpu().long()
+    index = torch.where(numbers > 0, (numbers - 1) % len(tints) + 1, torch.zeros_like(numbers))
+    return table[index].movedim(-1, -3)
+
+
+@style()
 def side_by_side(
     yours: Any,
     target: Any,
@@ -192,7 +210,8 @@ def side_by_side(
     """
     mine, goal = (torch.as_tensor(t).detach().float().cpu() for t in (yours, target))
     same = mine.shape == goal.shape
-    figure, axes = _new_figure(1, 3 if same else 2, (WIDTH, 2.9))
+    aspect = max(value.shape[-2] / value.shape[-1] for value in (mine, goal))
+    figure, axes = _new_figure(1, panels := 3 if same else 2, (WIDTH, min(1.3, aspect) * (WIDTH - 1) / panels + 0.6))
     low, high = min(mine.min(), goal.min()).item(), max(mine.max(), goal.max()).item()
     for place, value, title in zip(axes, (mine, goal), titles, strict=False):
         text = f"{title}\nshape {tuple(value.shape)}"
@@ -214,10 +233,12 @@ def side_by_side(
         axes[2].set_title(f"difference\n{words}", fontsize=9)
         axes[2].set_xticks([])
         axes[2].set_yticks([])
-        figure.colorbar(shown, ax=axes[2], shrink=0.75)
+        if top > 0:
+            figure.colorbar(shown, ax=axes[2], shrink=0.75)
     show(figure, alt, caption)
 
 
+@style()
 def show_grid_on(image: Any, patch: int | tuple[int, int], *, alt: str, caption: str | None = None) -> None:
     """A picture (C, H, W) under the grid of its patches, numbered in reading order from 0 when there are at most 200.
 
@@ -252,6 +273,7 @@ def show_grid_on(image: Any, patch: int | tuple[int, int], *, alt: str, caption:
     show(figure, alt, caption)
 
 
+@style()
 def attention_over(
     image: Any,
     weights: Tensor,
@@ -261,7 +283,7 @@ def attention_over(
     caption: str | None = None,
     query: int | None = None,
 ) -> None:
-    """Attention of one query over a picture: the picture, the weights as a heat map, and the weights laid over it.
+    """Attention of one query over a picture: the picture, the weights as a heat map, and the picture lit by them.
 
     weights: (N,) over the patches only (leave out [CLS]), N = h * w. grid: (h, w). query: number of the patch that
     looks, marked with a frame.
@@ -274,16 +296,17 @@ def attention_over(
         raise ValueError(
             f"{flat.numel()} weights do not fill a {rows} x {columns} grid; leave out the weights on [CLS] tokens"
         )
-    heat = flat.reshape(rows, columns).numpy()
+    heat = flat.reshape(rows, columns)
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     figure, axes = _new_figure(1, 3, (WIDTH, WIDTH / 3 * min(1.4, height / width) + 0.45))
-    for place, title in zip(axes, ("picture", "attention", "both"), strict=True):
+    for place, title in zip(axes, ("picture", "attention", "lit by attention"), strict=True):
         _draw_picture(place, image, title)
     top = float(flat.max()) or 1.0
-    shown = axes[1].imshow(heat, cmap="viridis", vmin=0, vmax=top, extent=extent, interpolation="nearest")
-    grey = picture.mean(-1) if picture.ndim == 3 else picture
-    axes[2].imshow(grey.numpy(), cmap="gray", vmin=0, vmax=1)
-    axes[2].imshow(heat, cmap="viridis", vmin=0, vmax=top, extent=extent, alpha=0.6, interpolation="bilinear")
+    shown = axes[1].imshow(heat.numpy(), cmap="viridis", vmin=0, vmax=top, extent=extent, interpolation="nearest")
+    smooth = F.interpolate(heat[None, None], size=(height, width), mode="bilinear", align_corners=False)[0, 0]
+    light = 0.15 + 0.85 * (smooth / top).clamp(0, 1).sqrt()  # the root keeps weaker weights visible
+    lit = picture * (light[..., None] if picture.ndim == 3 else light)
+    axes[2].imshow(lit.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     if query is not None:
         from matplotlib.patches import Rectangle
 
@@ -303,6 +326,7 @@ def attention_over(
 # --------------------------------------------------------------------------- charts
 
 
+@style()
 def heatmap(
     matrix: Tensor | Sequence[Sequence[float]],
     *,
@@ -333,7 +357,7 @@ def heatmap(
         for row in range(rows):
             for column in range(columns):
                 value = values[row, column].item()
-                red, green, blue, _ = shown.cmap(shown.norm(value))
+                red, green, blue, _ = shown.to_rgba(value)
                 bright = 0.3 * red + 0.6 * green + 0.1 * blue > 0.5
                 text = f"{value:.0f}" if whole else f"{value:.2f}"
                 axes.text(column, row, text, ha="center", va="center", fontsize=9, color="black" if bright else "white")
@@ -357,6 +381,7 @@ def _numbers(values: Curve) -> list[float]:
     return [float(v) for v in values]
 
 
+@style()
 def curves(
     lines: Mapping[str, Curve | Band],
     *,
@@ -380,7 +405,8 @@ def curves(
     ends: list[tuple[float, float, str, str]] = []
     for index, (label, value) in enumerate(lines.items()):
         band = isinstance(value, tuple) and len(value) == 3 and not isinstance(value[0], (int, float))
-        middle, low, high = ([_numbers(v) for v in value] if band else [_numbers(value), [], []])  # type: ignore[arg-type, union-attr]
+        parts: list[Any] = list(value) if band else [value, [], []]
+        middle, low, high = (_numbers(part) for part in parts)
         places = _numbers(x)[: len(middle)] if x is not None else [float(i) for i in range(1, len(middle) + 1)]
         if len(places) != len(middle):
             raise ValueError(f"line {label!r} has {len(middle)} values but x has {len(places)}")
@@ -401,8 +427,6 @@ def curves(
     if not logx:
         axes.xaxis.get_major_locator().set_params(integer=x is None)  # type: ignore[call-arg, attr-defined, unused-ignore]
     axes.grid(axis="y", color="#dddddd", linewidth=0.7)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title or "")
     if len(lines) > 1:
         _name_lines(axes, ends)
@@ -413,7 +437,7 @@ def _name_lines(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
     """Write each line's name beside its end; where two would touch, or a line ends early, use a legend instead."""
     axes.figure.canvas.draw()
     heights = sorted(axes.transData.transform((x, y))[1] for x, y, _, _ in ends)
-    apart = all(b - a > 14 for a, b in zip(heights, heights[1:], strict=False))
+    apart = all(b - a > 14 for a, b in itertools.pairwise(heights))
     if apart and len({x for x, _, _, _ in ends}) == 1 and max(len(e[2]) for e in ends) <= 24:
         for x, y, label, colour in ends:
             axes.annotate(
@@ -424,6 +448,7 @@ def _name_lines(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=3.5, frameon=False, fontsize=9)
 
 
+@style()
 def bars(
     values: Mapping[str, float | tuple[float, float]],
     *,
@@ -468,10 +493,11 @@ def bars(
         axes.set_xlim(*xlim)
     elif reach > 0:
         axes.set_xlim(right=reach * 1.22)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+    axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="#dddddd", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.set(xlabel=xlabel, title=title or "")
+    if "%" in form:
+        axes.xaxis.set_major_formatter(lambda tick, _: f"{tick:.0%}")
     show(figure, alt, caption)

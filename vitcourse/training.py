@@ -48,7 +48,8 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     Biases, normalisation weights (one dimension or none), position embeddings and tokens get none, as in DeiT
     (Touvron et al. 2021, arXiv 2012.12877). Parameters that need no gradient are left out.
     """
-    decay, plain = [], []
+    decay: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             exempt = parameter.ndim <= 1 or name.rsplit(".", 1)[-1] in NO_DECAY_NAMES
@@ -199,7 +200,7 @@ def _status(epoch: int, epochs: int, loss: float, history: History) -> str:
 
 
 def predict(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
-    """Logits of `model` for images (B, C, H, W), on the CPU: (B, classes), or whatever shape the model returns per image.
+    """Logits of `model` for images (B, C, H, W), on the CPU: (B, classes), or what the model returns per image.
 
     Runs in evaluation mode without gradients on the device the model is on, then gives every module back the mode it
     had.
