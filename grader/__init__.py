@@ -1,0 +1,1 @@
+"""What instructors and maintainers run: build, release, collect, autograde, feedback, export, report, audit."""

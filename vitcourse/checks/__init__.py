@@ -1,0 +1,1 @@
+"""Visible checks and the answers to questions, one module per lesson."""
