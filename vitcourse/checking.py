@@ -142,9 +142,8 @@ def _count() -> None:
 
 def _fail(message: str, detail: str, hint: int | None, see: str | None, mistake: str | None) -> NoReturn:
     sentence = message[:1].upper() + message[1:]
-    raise CheckFailed(
-        f"{sentence.rstrip('.')}. ({detail})" if detail else f"{sentence.rstrip('.')}.", hint, see, mistake
-    )
+    sentence += "" if sentence.endswith((".", "?", "!")) else "."
+    raise CheckFailed(f"{sentence} ({detail})" if detail else sentence, hint, see, mistake)
 
 
 def _tensor(value: Any, what: str = "your answer") -> Tensor:
