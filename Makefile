@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 LAB_ARGS ?=
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: lab test demo notebooks audit fix clean
 

@@ -95,7 +95,7 @@ def main() -> int:
     for name in chosen:
         print(f"\n=== {name}", flush=True)
         began = time.monotonic()
-        fine = notebooks() if name == "notebooks" else all([run(command)[0] == 0 for command in PARTS[name]])
+        fine = notebooks() if name == "notebooks" else all(run(command)[0] == 0 for command in PARTS[name])
         results.append((name, fine, time.monotonic() - began))
     print("\npart        result   seconds")
     for name, fine, seconds in results:
