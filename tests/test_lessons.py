@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_questions_come_before_and_after_and_every_option_is_explained(text: Tex
 @each
 def test_multiple_choice_questions_explain_every_wrong_option(text: Text) -> None:
     whole = [(b.kind, b.source) for b in text.blocks]
-    for (kind, words), (_, code) in zip(whole, whole[1:], strict=False):
+    for (kind, words), (_, code) in pairwise(whole):
         asked = re.findall(r"\b(?:predict|quiz)\(\"([\w.]+)\"", code)
         if kind != "markdown" or len(asked) != 1:
             continue
