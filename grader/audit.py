@@ -35,7 +35,8 @@ SECONDS_PER_ANSWER = 20  # an answer that loops for ever is a wrong answer
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the two kinds of test say of one answer. `kind` is "mistake", "right" or "mutant"."""
+    """What the two kinds of test say of one answer. `kind` is "mistake" (of the catalogue), "right", "mutant" or "wrong"
+    (an extra answer)."""
 
     exercise: str
     name: str
@@ -63,6 +64,8 @@ class Verdict:
         by = [w for w, p in (("the visible check", self.visible_passed), ("the hidden cases", self.hidden_passed)) if p]
         if by:
             return f"mistake accepted by {' and '.join(by)}"
+        if self.kind == "wrong":
+            return ""  # an extra answer has no name in the catalogue
         wrong = {self.visible_mistake, self.hidden_mistake} - {self.name, None, ""}
         return f"called by the name of another mistake: {', '.join(sorted(str(w) for w in wrong))}" if wrong else ""
 
@@ -256,7 +259,7 @@ def extra(folder: Path) -> list[Extra]:
     files = [(p, kind) for kind in ("wrong", "right") for p in sorted((folder / kind).glob("*.py"))]
     if not files:
         raise ValueError(f"{folder} holds no wrong/*.py and no right/*.py")
-    return [Extra(path, _judge_file(path, "mistake" if kind == "wrong" else "right")) for path, kind in files]
+    return [Extra(path, _judge_file(path, kind)) for path, kind in files]
 
 
 def _judge_file(path: Path, kind: str) -> Verdict:

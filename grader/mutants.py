@@ -28,6 +28,7 @@ COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Is: ast.IsNot, ast.IsNot: ast.Is,
 }  # fmt: skip
 SYMMETRIC = {"transpose", "swapaxes", "max", "min", "maximum", "minimum", "gcd"}  # the order of arguments is free
+MODULES = {"torch", "F", "nn", "math", "einops", "np"}
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,10 @@ def mutants_of(exercise: Exercise) -> Iterator[Mutant]:
     lines = path.read_text(encoding="utf-8").splitlines()
     tree = ast.parse("\n".join(lines))
     regions, start = [], 0
-    for number, line in enumerate(lines, 1):
-        if BEGIN in line:
+    for number, words in enumerate(lines, 1):
+        if BEGIN in words:
             start = number
-        elif END in line:
+        elif END in words:
             regions.append(range(start, number + 1))
     seen: dict[str, int] = {}
     for holder in tree.body:
@@ -91,15 +92,12 @@ def _variants(node: ast.AST) -> Iterator[ast.AST]:
     elif isinstance(node, ast.Constant) and isinstance(node.value, float):
         yield ast.Constant(node.value * 1.5 + 0.1)
     if isinstance(node, ast.Call):
-        if isinstance(node.func, ast.Attribute) and not isinstance(node.func.value, ast.Name):
-            yield node.func.value  # x.y().z() → x.y()
-        elif (
-            isinstance(node.func, ast.Attribute)
-            and isinstance(node.func.value, ast.Name)
-            and node.func.value.id == "self"
-        ):
-            if node.args:
-                yield node.args[0]  # self.norm(x) → x
+        owner = node.func.value if isinstance(node.func, ast.Attribute) else None
+        named = owner.id if isinstance(owner, ast.Name) else None
+        if owner is not None and named not in MODULES | {"self"}:
+            yield owner  # x.y() → x
+        elif named == "self" and node.args:
+            yield node.args[0]  # self.norm(x) → x
         elif len(node.args) == 1 and not isinstance(node.args[0], ast.Starred):
             yield node.args[0]
         for index in range(len(node.keywords)):
