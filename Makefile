@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 LAB_ARGS ?=
+LAB_ROOT ?= $(CURDIR)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: lab test demo notebooks audit fix clean
 
 lab: .venv/ready            ## open JupyterLab on lesson 01
-	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/01_patchify.ipynb $(ROOT_FLAG) $(LAB_ARGS)
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(LAB_ROOT)" --LabApp.default_url=/lab/tree/notebooks/01_patchify.ipynb $(ROOT_FLAG) $(LAB_ARGS)
 
 test: .venv/ready           ## everything that must pass
 	$(BIN)/python -m tests.everything

@@ -50,13 +50,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("course")
     shutil.copytree(NOTEBOOKS, root / "notebooks", ignore=shutil.ignore_patterns("text", ".ipynb_checkpoints"))
     port = free_port()
-    arguments = (
-        f"--no-browser --port={port} --ServerApp.port_retries=0 --IdentityProvider.token= --ServerApp.root_dir={root}"
-    )
+    arguments = f"--no-browser --port={port} --ServerApp.port_retries=0 --IdentityProvider.token="
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JUPYTER_CONFIG_DIR": str(root / ".jupyter")}
     log = (root / "lab.log").open("w")
     server = subprocess.Popen(
-        ["make", "lab", f"LAB_ARGS={arguments}"],
+        ["make", "lab", f"LAB_ROOT={root}", f"LAB_ARGS={arguments}"],
         cwd=ROOT,
         env=environment,
         stdout=log,
@@ -76,11 +74,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             pytest.fail("JupyterLab did not start: " + (root / "lab.log").read_text()[-3000:])
         yield address
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGTERM)
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(server.pid, signal.SIGKILL)
 
 
 def open_notebook(page: Page, lab: str, path: str) -> None:
