@@ -64,10 +64,10 @@ def mutants_of(exercise: Exercise) -> Iterator[Mutant]:
     for holder in tree.body:
         if not isinstance(holder, (ast.FunctionDef, ast.ClassDef)) or holder.name not in exercise.objects:
             continue
-        words = {id(inner) for node in ast.walk(holder) if _is_words(node) for inner in ast.walk(node)}
+        skipped = {id(inner) for node in ast.walk(holder) if _is_words(node) for inner in ast.walk(node)}
         for node in ast.walk(holder):
             line = getattr(node, "lineno", 0)
-            if id(node) in words or not any(line in region for region in regions):
+            if id(node) in skipped or not any(line in region for region in regions):
                 continue
             for variant, changed in enumerate(_variants(node)):
                 change = f"`{ast.unparse(node)}` → `{ast.unparse(changed)}`"
