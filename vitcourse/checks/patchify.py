@@ -23,7 +23,7 @@ DIVIDE = "The last rows or columns of the picture are gone"
 BATCH = "It works for one picture and fails for a batch"
 SKEWED = "The picture comes back with the wrong height and width"
 BLOCKS = "The patches come back in the wrong places"
-UNFOLDED = "`F.unfold` gives (B, 768, 196) and I want (B, 196, 768)"
+UNFOLDED = "F.unfold gives (B, 768, 196) and I want (B, 196, 768)"
 CONVOLVED = "The convolution gives other numbers than patchify"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from torch import Tensor
@@ -15,6 +14,7 @@ SHAPES = {
     "224 × 224 (ImageNet)": (224, 224), "384 × 384 (fine-tuning)": (384, 384), "32 × 32 (CIFAR-10)": (32, 32),
     "256 × 384 (landscape)": (256, 384), "384 × 256 (portrait)": (384, 256),
 }  # fmt: skip
+FALLBACK = "vitcourse-patchify-fallback"  # CSS class of the fixed figure, which the running widget hides
 SIDES = (2, 4, 7, 8, 14, 16, 28, 32, 56, 64)
 
 
@@ -36,11 +36,16 @@ def _view(image: Tensor, patch_size: int) -> tuple[Any, str]:
     figure, (axes,) = _new_figure(1, 1, (4.4 * width / max(height, width), 4.4 * height / max(height, width)))
     _draw_picture(axes, image)
     _grid_lines(axes, height, width, patch_size, thin=0.4)
-    return figure, f"A picture of {height}×{width} pixels under the grid of its patches. {facts(height, width, patch_size)}."
+    return (
+        figure,
+        f"A picture of {height}×{width} pixels under the grid of its patches. {facts(height, width, patch_size)}.",
+    )
 
 
 @style()
-def static_picture(name: str = "coffee", height: int = 256, width: int = 384, sizes: tuple[int, ...] = (8, 16, 32, 64)) -> None:
+def static_picture(
+    name: str = "coffee", height: int = 256, width: int = 384, sizes: tuple[int, ...] = (8, 16, 32, 64)
+) -> None:
     """What the explorer shows for four patch sides, as one figure: for pages without widgets."""
     figure, alt = _four(name, height, width, sizes)
     show(figure, alt)
@@ -56,16 +61,9 @@ def _four(name: str, height: int, width: int, sizes: tuple[int, ...]) -> tuple[A
     return figure, f"The photograph {name}, {height}×{width} pixels, under four grids. {words}."
 
 
-def explore(name: str = "chelsea") -> None:
-    """Show the explorer. Where widgets are missing (a printed page, no ipywidgets), a static figure takes its place."""
-    try:
-        import ipywidgets as widgets
-        from IPython import get_ipython
-        from IPython.display import display
-    except ImportError:
-        return static_picture()
-    if get_ipython() is None:
-        return static_picture()
+def widget(name: str = "chelsea") -> Any:
+    """The explorer as an ipywidgets box; needs ipywidgets."""
+    import ipywidgets as widgets
 
     picture = widgets.Dropdown(options=photo_names(), value=name, description="photograph")
     shape = widgets.Dropdown(options=list(SHAPES), value=next(iter(SHAPES)), description="H × W")
@@ -75,33 +73,40 @@ def explore(name: str = "chelsea") -> None:
     @style()
     def draw(_: object = None) -> None:
         height, width = SHAPES[shape.value]
-        image = photo(picture.value, (height, width))
-        view.value = figure_html(*_view(image, side.value))
+        if side.value not in sides_for(height, width):
+            return  # the shape has just changed, the slider follows
+        view.value = figure_html(*_view(photo(picture.value, (height, width)), side.value))
         words.value = f"<b>P = {side.value}</b>: {facts(height, width, side.value)}"
 
     def reshaped(_: object) -> None:
-        options = sides_for(*SHAPES[shape.value])
-        nearest = min(options, key=lambda p: abs(p - side.value))
-        same = nearest == side.value
+        old, options = side.value, sides_for(*SHAPES[shape.value])
         side.options = options
-        side.value = nearest
-        if same:
-            draw()
+        side.value = min(options, key=lambda p: abs(p - old))
+        draw()
 
     draw()
     picture.observe(draw, names="value")
     side.observe(draw, names="value")
     shape.observe(reshaped, names="value")
-    box = widgets.VBox([widgets.HBox([picture, shape]), side, words, view])
-    if "google.colab" in sys.modules:
-        display(box)
-        return None
+    hide = widgets.HTML(
+        f"<style>.{FALLBACK} {{ display: none }}</style>"
+    )  # a page that can show this needs no fallback
+    return widgets.VBox([widgets.HBox([picture, shape]), side, words, view, hide])
+
+
+def explore(name: str = "chelsea") -> None:
+    """Show the explorer. Where widgets are missing (a page without a kernel, no ipywidgets) a fixed figure stands in."""
+    try:
+        from IPython import get_ipython
+        from IPython.display import HTML, display
+
+        box = widget(name) if get_ipython() is not None else None
+    except ImportError:
+        box = None
+    if box is None:
+        return static_picture()
     with style():
         page = figure_html(*_four("coffee", 256, 384, (8, 16, 32, 64)))
-    bundle = {
-        "application/vnd.jupyter.widget-view+json": {"version_major": 2, "version_minor": 0, "model_id": box.model_id},
-        "text/html": page,
-        "text/plain": "Patch size explorer: run this cell in JupyterLab, Jupyter Notebook or Colab to use it.",
-    }
-    display(bundle, raw=True)
+    display(HTML(f'<div class="{FALLBACK}">{page}</div>'))
+    display(box)
     return None

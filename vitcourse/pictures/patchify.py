@@ -59,7 +59,7 @@ def _grid_lines(axes: Axes, height: int, width: int, patch_size: int, thin: floa
 
 
 @style()
-def sentence_and_picture(image: Tensor, patch_size: int, words: Sequence[str], *, alt: str) -> None:
+def sentence_and_picture(image: Tensor, patch_size: int, words: Sequence[str]) -> None:
     """A sentence cut into words above a picture cut into patches: two sequences of tokens."""
     from matplotlib.patches import FancyBboxPatch
 
@@ -83,7 +83,9 @@ def sentence_and_picture(image: Tensor, patch_size: int, words: Sequence[str], *
     for i, word in enumerate(words):
         x = left + i
         axes[0].add_patch(
-            FancyBboxPatch((x + 0.08, 0.3), 0.84, 0.42, boxstyle="round,pad=0.02", fc=TINTS[i % 6], ec="#444444", lw=0.8)
+            FancyBboxPatch(
+                (x + 0.08, 0.3), 0.84, 0.42, boxstyle="round,pad=0.02", fc=TINTS[i % 6], ec="#444444", lw=0.8
+            )
         )
         axes[0].text(x + 0.5, 0.51, word, ha="center", va="center", fontsize=11)
         axes[0].text(x + 0.5, 0.12, str(i), ha="center", va="center", fontsize=9, color="#444444")
@@ -95,7 +97,9 @@ def sentence_and_picture(image: Tensor, patch_size: int, words: Sequence[str], *
     axes[1].set_aspect("equal")
     middle = aspect / 2 - 0.1
     tall = 2.1 * height / width
-    axes[1].imshow(_picture(image).numpy(), extent=(0.0, 2.1, middle - tall / 2, middle + tall / 2), interpolation="nearest")
+    axes[1].imshow(
+        _picture(image).numpy(), extent=(0.0, 2.1, middle - tall / 2, middle + tall / 2), interpolation="nearest"
+    )
     step = 2.1 * patch_size / width
     for row in range(1, height // patch_size):
         axes[1].plot((0, 2.1), (middle + tall / 2 - row * step,) * 2, color="white", lw=2)
@@ -107,14 +111,21 @@ def sentence_and_picture(image: Tensor, patch_size: int, words: Sequence[str], *
             _picture(patch).numpy(), extent=(x + 0.05, x + 0.95, middle - 0.45, middle + 0.45), interpolation="nearest"
         )
         axes[1].text(x + 0.5, middle - 0.66, str(i), ha="center", va="center", fontsize=9, color="#444444")
-    axes[1].text(left + n / 2, middle + 0.66, "a picture is a sequence of patch tokens", ha="center", fontsize=10, weight="bold")
+    axes[1].text(
+        left + n / 2, middle + 0.66, "a picture is a sequence of patch tokens", ha="center", fontsize=10, weight="bold"
+    )
     axes[1].set_xlim(0, left + n)
     axes[1].set_ylim(0, aspect)
-    show(figure, alt)
+    show(
+        figure,
+        f"Above, the sentence “{' '.join(words)}” becomes {n} boxes in a row, one per word, numbered 0 to {n - 1}. Below, a "
+        f"photograph is cut into {height // patch_size} rows and {width // patch_size} columns of squares, which become "
+        f"{n} small pictures in a row, numbered 0 to {n - 1} in reading order.",
+    )
 
 
 @style()
-def stripes(image: Tensor, patch_size: int, *, alt: str) -> None:
+def stripes(image: Tensor, patch_size: int) -> None:
     """What a plain reshape calls patches, beside the patches."""
     _, height, width = image.shape
     grid = (height // patch_size, width // patch_size)
@@ -124,7 +135,12 @@ def stripes(image: Tensor, patch_size: int, *, alt: str) -> None:
     _grid_lines(axes[0], height, width, patch_size)
     _draw_picture(axes[1], tiles(list(reshaped), grid), "plain reshape:\nstripes, cut and rolled up")
     _draw_picture(axes[2], tiles(cut(image, patch_size), grid), "patches:\nsquares of the picture")
-    show(figure, alt)
+    show(
+        figure,
+        f"Three panels. Left: a photograph under a grid of {grid[0]} by {grid[1]}. Middle: what a plain reshape calls patches: "
+        f"{grid[0] * grid[1]} squares of coloured stripes in which nothing can be recognised. Right: the real patches, laid out "
+        "with gaps; together they show the photograph.",
+    )
 
 
 def _boxes(axes: Axes, numbers: Sequence[int], owner: Sequence[int], y: float, group: int) -> None:
@@ -140,7 +156,7 @@ def _boxes(axes: Axes, numbers: Sequence[int], owner: Sequence[int], y: float, g
 
 
 @style()
-def memory_order(*, alt: str) -> None:
+def memory_order() -> None:
     """A 4×4 picture, the order of its numbers in memory, and the order that patches need."""
     from matplotlib.patches import Rectangle
 
@@ -163,11 +179,16 @@ def memory_order(*, alt: str) -> None:
     _boxes(axes, wanted, owner, 0.3, 4)
     axes.set_xlim(-7.4, 17.3)
     axes.set_ylim(-0.6, 5.7)
-    show(figure, alt)
+    show(
+        figure,
+        "A grid of 4 by 4 numbers from 0 to 15 in four colours, one per 2 by 2 patch. In memory the numbers stand in the order 0 "
+        "to 15, and a reshape to 4 rows gives rows of two colours each: 0 1 2 3, then 4 5 6 7, and so on. Patches need the order "
+        "0 1 4 5, then 2 3 6 7, 8 9 12 13, and 10 11 14 15: one colour per row.",
+    )
 
 
 @style()
-def what_a_token_sees(image: Tensor, sizes: Sequence[int], at: tuple[int, int], *, alt: str) -> None:
+def what_a_token_sees(image: Tensor, sizes: Sequence[int], at: tuple[int, int]) -> None:
     """A picture under grids of several patch sizes; below each, the one patch that covers the point `at` (row, column)."""
     from matplotlib.patches import Rectangle
 
@@ -184,11 +205,16 @@ def what_a_token_sees(image: Tensor, sizes: Sequence[int], at: tuple[int, int], 
             top.add_patch(Rectangle((x - 0.5, y - 0.5), p, p, fill=False, ec=colour, lw=line, zorder=5))
         _draw_picture(bottom, image[:, y : y + p, x : x + p], f"one token: {3 * p * p:,} numbers")
         bottom.set_anchor("C")
-    show(figure, alt)
+    words = ", ".join(f"P = {p} ({(height // p) * (width // p)} tokens)" for p in sizes)
+    show(
+        figure,
+        f"A photograph of {height} by {width} pixels under grids with {words}; in each, the patch at the same place is framed. "
+        "Below, that patch enlarged: the larger P, the more of the scene one token holds.",
+    )
 
 
 @style()
-def cost_curves(height: int, width: int, sizes: Sequence[int], dim: int, *, alt: str) -> None:
+def cost_curves(height: int, width: int, sizes: Sequence[int], dim: int) -> None:
     """Multiply-adds of one encoder layer against the patch side: the part that grows with N, the part with N²."""
     tokens = [(height // p) * (width // p) for p in sizes]
     parts = {
@@ -197,7 +223,9 @@ def cost_curves(height: int, width: int, sizes: Sequence[int], dim: int, *, alt:
     }
     figure, (axes,) = _new_figure(1, 1, (WIDTH, 3.5))
     for index, (label, values) in enumerate(parts.items()):
-        axes.plot(sizes, values, color=PALETTE[index], linestyle=_DASHES[index], marker=_MARKERS[index], label=label, lw=1.8)
+        axes.plot(
+            sizes, values, color=PALETTE[index], linestyle=_DASHES[index], marker=_MARKERS[index], label=label, lw=1.8
+        )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(list(sizes), [f"{p}\nN = {n:,}" for p, n in zip(sizes, tokens, strict=True)], fontsize=8)
@@ -209,11 +237,16 @@ def cost_curves(height: int, width: int, sizes: Sequence[int], dim: int, *, alt:
     )
     axes.grid(axis="y", color="#dddddd", linewidth=0.7)
     axes.legend(loc="upper left")
-    show(figure, alt)
+    said = "; ".join(f"P = {p}: {a:.2g} and {b:.2g}" for p, a, b in zip(sizes, *parts.values(), strict=True))
+    show(
+        figure,
+        f"Billions of multiply-adds of one layer with D = {dim} against the patch side, on logarithmic axes; linear layers and "
+        f"attention: {said}. Attention's line is twice as steep and crosses the other where N is 6·D = {6 * dim:,}.",
+    )
 
 
 @style()
-def patch_map(places: Any, patches: Tensor, owner: Sequence[int] | Tensor, names: Sequence[str], *, alt: str) -> None:
+def patch_map(places: Any, patches: Tensor, owner: Sequence[int] | Tensor, names: Sequence[str]) -> None:
     """Every patch drawn at its place on a map (M, 2); the frame's colour says from which photograph it comes.
 
     patches: (M, C·P·P) with C = 3. owner: (M,) number of the photograph.
@@ -238,4 +271,8 @@ def patch_map(places: Any, patches: Tensor, owner: Sequence[int] | Tensor, names
         spine.set_visible(False)
     handles = [Line2D([], [], color=PALETTE[i % 7], lw=4, label=name) for i, name in enumerate(names)]
     axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.005), ncols=len(names), handlelength=1.2)
-    show(figure, alt)
+    show(
+        figure,
+        f"{len(pictures)} patches as small pictures on a map, each framed in the colour of its photograph ({', '.join(names)}). "
+        "Patches of like colour and brightness lie together, whatever they show: grey with grey, dark with dark, orange with orange.",
+    )
