@@ -43,6 +43,7 @@ def indivisible(answer, draw):
     return [
         _refused(lambda: answer(rows * patch + extra, cols * patch, patch)),
         _refused(lambda: answer(rows * patch, cols * patch + extra, patch)),
+        _refused(lambda: answer(7, 9, 4)),
         _refused(lambda: answer(4, 9, 6)),  # the area is a multiple of P², the sides are not
         raised(lambda: answer(patch, patch, patch)),  # one patch is fine
     ]

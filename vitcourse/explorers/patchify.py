@@ -52,10 +52,10 @@ def static_picture(
 
 
 def _four(name: str, height: int, width: int, sizes: tuple[int, ...]) -> tuple[Any, str]:
-    figure, axes = _new_figure(2, 2, (WIDTH, WIDTH * height / width + 0.9))
+    figure, axes = _new_figure(2, 2, (0.72 * WIDTH, 0.72 * WIDTH * height / width + 0.8))
     for place, p in zip(axes, sizes, strict=True):
         n = (height // p) * (width // p)
-        _draw_picture(place, photo(name, (height, width)), f"P = {p}: N = {n:,} tokens, N² = {n * n:,} pairs")
+        _draw_picture(place, photo(name, (height, width)), f"P = {p}: N = {n:,}, N² = {n * n:,}")
         _grid_lines(place, height, width, p, thin=0.3)
     words = "; ".join(f"P = {p}: {facts(height, width, p)}" for p in sizes)
     return figure, f"The photograph {name}, {height}×{width} pixels, under four grids. {words}."
