@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitcourse.checking import close, differs, normal, raises, require, scramble, shape, visible_check
+from vitcourse.quiz import question
 
 ORDER = "shapes are right, numbers are not"
 CAT = "RuntimeError: Sizes of tensors must match"
@@ -381,3 +382,132 @@ def interpolate_positions(answer: Callable[..., Tensor]) -> None:
     require(brief.dtype == torch.bfloat16, f"positions in bfloat16 came back as {brief.dtype}: cast back at the end", hint=3,
             mistake="dtype_lost" if brief.dtype == torch.float32 else None)  # fmt: skip
     raises(ValueError, lambda: answer(pos, (4, 4), new), "13 positions are not 1 + 4 × 4: raise a ValueError", hint=1)
+
+
+# ------------------------------------------------------------------------------------------- questions
+
+question(
+    "embeddings.patch_numbers",
+    right=768,
+    why="16 · 16 · 3 = 768. ViT-B also uses D = 768, but that is a coincidence: ViT-S turns the same 768 numbers into 384.",
+    wrong={
+        "256": "That is one channel. A colour patch has three.",
+        "196": "That is how many patches a 224 × 224 picture has, not how many numbers one patch holds.",
+        "48": "That is 16 · 3: one row of the patch.",
+    },
+    otherwise="Count the pixels of one patch, then the numbers of one pixel.",
+)
+question(
+    "embeddings.convolution_inside",
+    right="b",
+    why="Kernel and stride are both P, so each pixel is read once, and only by its own patch. It is a matrix product.",
+    wrong={
+        "a": "A kernel of P with a stride of P moves by a whole patch. Nothing overlaps, so no patch sees its neighbour.",
+        "c": "There is no activation function in it, and no pooling: one linear map, the same for each patch.",
+    },
+)
+question(
+    "embeddings.cat_shapes",
+    right="b",
+    why="torch.cat joins; it never broadcasts. All axes but the joined one must agree, and 1 is not 8.",
+    wrong={
+        "a": "Broadcasting belongs to arithmetic like +. torch.cat does not do it.",
+        "c": "It would be nice, but a batch axis of 1 is joined to nothing silently: torch.cat refuses.",
+    },
+)
+question(
+    "embeddings.shuffle_without_positions",
+    right="a",
+    why="Each part of the model treats all tokens alike, so a sum over them does not care about their order. You measure "
+    "it below.",
+    wrong={
+        "b": "Nothing in the model knows the order. Attention compares contents; which token came third is written nowhere.",
+        "c": "It does not become wrong either: the model's answer is the same number, up to rounding.",
+    },
+)
+question(
+    "embeddings.ones_at_zero",
+    right=4,
+    why="At p = 0 every angle is 0. sin 0 = 0 fills the first half, cos 0 = 1 the second.",
+    wrong={
+        "0": "cos 0 = 1, whatever the frequency.",
+        "1": "All frequencies give the angle 0 at p = 0, so all four cosines are 1.",
+        "8": "Half of the channels are sines, and sin 0 = 0.",
+    },
+    otherwise="Half of the channels are sines, half cosines. What are sin 0 and cos 0?",
+)
+question(
+    "embeddings.rows_at_384",
+    right=577,
+    why="384 / 16 = 24, 24 · 24 = 576 patches, and one class token.",
+    wrong={
+        "576": "Do not forget the class token: it has a position too.",
+        "197": "That is the count at 224 pixels: 14 · 14 + 1.",
+        "25": "24 patches on each side, but the grid has two sides.",
+        "578": "That is DeiT with its distillation token. A plain ViT has one extra token.",
+    },
+    otherwise="How many patches fit on one side? Square it, then think of [CLS].",
+)
+question(
+    "embeddings.quiz_parameters",
+    right=590592,
+    why="E has 768 · 768 = 589,824 numbers, the bias 768 more.",
+    wrong={
+        "589824": "The bias is missing: D = 768 more.",
+        "196608": "That is 16 · 16 · 768: one channel only, and no bias.",
+        "197376": "That is one channel. A colour patch has 3 · 16 · 16 numbers.",
+        "1536": "That is the number of inputs plus outputs. Each input meets each output.",
+    },
+    otherwise="(numbers in a patch) × D, plus D for the bias.",
+)
+question(
+    "embeddings.quiz_parameter",
+    right="c",
+    why="Only what is registered as nn.Parameter reaches the optimizer, `state_dict` and `.to(device)`.",
+    wrong={
+        "a": "A plain tensor computes just as fast. It is simply never trained.",
+        "b": "A parameter may have any shape; (1, N + 1, D) only makes broadcasting over the batch visible.",
+        "d": "A plain tensor can hold gradients, but `model.parameters()` does not know of it.",
+    },
+)
+question(
+    "embeddings.quiz_wide",
+    right=961,
+    why="384 / 16 = 24 rows, 640 / 16 = 40 columns, 24 · 40 = 960, plus [CLS].",
+    wrong={
+        "960": "Plus the class token.",
+        "1601": "That is 40 · 40 + 1. The picture is not square.",
+        "577": "That is 24 · 24 + 1. The picture is not square.",
+    },
+    otherwise="Rows × columns + 1.",
+)
+question(
+    "embeddings.quiz_same_count",
+    right="b",
+    why="144 rows both times, but position 13 was the second row's first patch and now lies in the middle of the first row.",
+    wrong={
+        "a": "The count agrees, the places do not: row 0 now ends after patch 17, not after patch 11.",
+        "c": "Interpolation works between any two grids, square or not.",
+        "d": "The class token is the one position that stays as it is.",
+    },
+)
+question(
+    "embeddings.quiz_order",
+    right="a",
+    why="The convolution flattens its kernel as (C, P, P). Patch vectors in (P, P, C) meet the wrong weights, with no error.",
+    wrong={
+        "b": "The shapes agree: P · P · C = C · P · P. That is why nothing complains.",
+        "c": "A trained E has learned which pixel is which; it cannot know that you moved them.",
+        "d": "Each patch is still cut at the right place. Only the numbers inside its vector are in another order.",
+    },
+)
+question(
+    "embeddings.quiz_myth",
+    right="c",
+    why="Learned positions get one free vector per index. Under a fixed shuffle they learn the shuffled neighbours instead.",
+    wrong={
+        "a": "Nothing two-dimensional is built in: pos_embed is a list of N + 1 vectors.",
+        "b": "The positions start as small noise, the same for neighbours and for strangers.",
+        "d": "One fixed order is harmless, as the bars show. A new order for each picture is what destroys the layout.",
+    },
+)
