@@ -1,5 +1,9 @@
 """The catalogue of lesson 02."""
 
+# Entries are named after the mistake, and exercises share mistakes.
+# ruff: noqa: N801, F811
+# mypy: disable-error-code="no-redef"
+
 import math
 
 import einops
@@ -42,7 +46,9 @@ def columns_first(images, E, bias, patch_size):
     return rearrange(images, "b c (h p) (w q) -> b (w h) (c p q)", p=p, q=p) @ E + bias
 
 
-@mistake(EMBED, "The image is reshaped without moving axes, so a “patch” is a strip of neighbouring pixels of one channel.")
+@mistake(
+    EMBED, "The image is reshaped without moving axes, so a “patch” is a strip of neighbouring pixels of one channel."
+)
 def raw_reshape(images, E, bias, patch_size):
     return images.reshape(images.shape[0], -1, E.shape[0]) @ E + bias
 
@@ -178,7 +184,9 @@ def _refuse(module, x):
         raise ValueError("does not divide")
 
 
-@mistake(PATCH, "The tokens have the shape (B, D, N): after flattening the grid, channels and tokens must change places.")
+@mistake(
+    PATCH, "The tokens have the shape (B, D, N): after flattening the grid, channels and tokens must change places."
+)
 class no_transpose(right.PatchEmbed):
     def forward(self, x):
         _refuse(self, x)
@@ -392,13 +400,17 @@ class not_learned(right.Embeddings):
         self.pos_embed = torch.randn(1, num_patches + 1, embed_dim) * 0.02
 
 
-@mistake(MODULE, "The positions are drawn anew in forward: they are noise, different for each batch, and never learned.")
+@mistake(
+    MODULE, "The positions are drawn anew in forward: they are noise, different for each batch, and never learned."
+)
 class redrawn(right.Embeddings):
     def forward(self, x):
         return right.prepend_cls(self.patch_embed(x), self.cls_token) + torch.randn_like(self.pos_embed) * 0.02
 
 
-@mistake(MODULE, "The parameters have a batch dimension: each picture of a batch has its own, and other batches do not fit.")
+@mistake(
+    MODULE, "The parameters have a batch dimension: each picture of a batch has its own, and other batches do not fit."
+)
 class one_per_picture(right.Embeddings):
     def __init__(self, patch_embed, num_patches, embed_dim):
         super().__init__(patch_embed, num_patches, embed_dim)
@@ -475,7 +487,8 @@ class with_dropout(right.Embeddings):
 @alternative(MODULE, "positions expanded by hand, added out of place")
 class expanded(right.Embeddings):
     def forward(self, x):
-        tokens = einops.pack([einops.repeat(self.cls_token, "1 1 d -> b 1 d", b=len(x)), self.patch_embed(x)], "b * d")[0]
+        cls = einops.repeat(self.cls_token, "1 1 d -> b 1 d", b=len(x))
+        tokens = einops.pack([cls, self.patch_embed(x)], "b * d")[0]
         return torch.add(tokens, self.pos_embed.expand_as(tokens))
 
 
@@ -504,7 +517,7 @@ def axes_swapped(grid, dim, temperature=10000.0):
     return _both(columns, rows, half, temperature)
 
 
-@mistake(SINCOS, "meshgrid with indexing=\"xy\" makes a (w, h) table, so the patches stand column by column.")
+@mistake(SINCOS, 'meshgrid with indexing="xy" makes a (w, h) table, so the patches stand column by column.')
 def meshgrid_xy(grid, dim, temperature=10000.0):
     half = _split(dim)
     return _both(*_places(grid, "xy"), half, temperature)
@@ -517,7 +530,10 @@ def cosines_first(grid, dim, temperature=10000.0):
     return torch.cat([b, a, d, c], dim=1)
 
 
-@mistake(SINCOS, "Sines and cosines alternate, as in Vaswani et al.; the task asks for all sines of an axis, then its cosines.")
+@mistake(
+    SINCOS,
+    "Sines and cosines alternate, as in Vaswani et al.; the task asks for all sines of an axis, then its cosines.",
+)
 def interleaved(grid, dim, temperature=10000.0):
     _split(dim)
     return rearrange(right.sincos_positions(grid, dim, temperature), "n (a f k) -> n (a k f)", a=2, f=2)
@@ -594,7 +610,7 @@ def broadcast(grid, dim, temperature=10000.0):
     return table.reshape(h * w, dim)
 
 
-@alternative(SINCOS, "meshgrid \"xy\" with the arguments in its own order")
+@alternative(SINCOS, 'meshgrid "xy" with the arguments in its own order')
 def careful_xy(grid, dim, temperature=10000.0):
     half = _split(dim)
     columns, rows = torch.meshgrid(torch.arange(grid[1]), torch.arange(grid[0]), indexing="xy")
@@ -632,7 +648,9 @@ def cls_interpolated(pos_embed, old_grid, new_grid, num_prefix_tokens=1):
     return line.transpose(1, 2).to(pos_embed.dtype)
 
 
-@mistake(STRETCH, "The positions are reshaped to (D, h, w) without moving the axes first, so channels and places are mixed.")
+@mistake(
+    STRETCH, "The positions are reshaped to (D, h, w) without moving the axes first, so channels and places are mixed."
+)
 def no_permute(pos_embed, old_grid, new_grid, num_prefix_tokens=1):
     if pos_embed.shape[1] != num_prefix_tokens + old_grid[0] * old_grid[1]:
         raise ValueError("another grid")

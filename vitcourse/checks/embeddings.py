@@ -51,7 +51,9 @@ def _by_columns(tokens: Tensor, h: int, w: int) -> Tensor:
 @visible_check("embeddings.embed_patches")
 def embed_patches(answer: Callable[..., Tensor]) -> None:
     images, E, bias = normal(2, 3, 4, 6), normal(12, 5), normal(5)
-    tokens = shape(answer(images, E, bias, 2), (2, 6, 5), "2 pictures of 2 × 3 patches, each a token of width 5", hint=1)
+    tokens = shape(
+        answer(images, E, bias, 2), (2, 6, 5), "2 pictures of 2 × 3 patches, each a token of width 5", hint=1
+    )
     right, swapped = _vectors(images, 2) @ E, _pixels_last(images, 2) @ E + bias
     _unlike(
         tokens,
@@ -209,7 +211,9 @@ def embeddings(answer: Callable[..., Any]) -> None:
             hint=1, mistake="starts_at_one" if 0.97 < spread < 1.03 else None)  # fmt: skip
     require(spread > 0, "the positions all start at zero; draw them with a standard deviation of 0.02", hint=1,
             mistake="starts_at_zero")  # fmt: skip
-    require(0.016 < spread < 0.024, f"the positions start with a standard deviation of {spread:.2g} instead of 0.02", hint=1)
+    require(
+        0.016 < spread < 0.024, f"the positions start with a standard deviation of {spread:.2g} instead of 0.02", hint=1
+    )
 
     scramble(module)
     images = normal(3, 1, 4, 6)
@@ -253,7 +257,9 @@ def _waves(p: float, width: int, temperature: float = 1e4, cos_first: bool = Fal
 
 def _table(places: Iterable[tuple[float, float]], dim: int, temperature: float = 1e4, **options: bool) -> Tensor:
     """One row of channels for each (first, second) number."""
-    rows = [_waves(a, dim // 2, temperature, **options) + _waves(b, dim // 2, temperature, **options) for a, b in places]
+    rows = [
+        _waves(a, dim // 2, temperature, **options) + _waves(b, dim // 2, temperature, **options) for a, b in places
+    ]
     return torch.tensor(rows, dtype=torch.get_default_dtype())
 
 
@@ -267,7 +273,9 @@ def sincos_positions(answer: Callable[..., Tensor]) -> None:
     right = _table(places, dim)
     flat = torch.tensor([_waves(p, dim) for p in range(h * w)]).to(right)
     half, quarter = dim // 2, dim // 4
-    woven = torch.cat([right[:, s : s + half].unflatten(1, (2, quarter)).transpose(1, 2).flatten(1) for s in (0, half)], 1)
+    woven = torch.cat(
+        [right[:, s : s + half].unflatten(1, (2, quarter)).transpose(1, 2).flatten(1) for s in (0, half)], 1
+    )
     _unlike(
         out,
         ("axes_swapped", _table([(x, y) for y, x in places], dim), "the first half encodes the column; it should encode "

@@ -83,7 +83,9 @@ def overview() -> None:
                 place.imshow(patches[column - 2].numpy())
                 place.set_title(f"patch {column - 1}", fontsize=9)
             if line == 0 and column == 1:
-                place.text(0.5, 0.5, "[CLS]\nno pixels", ha="center", va="center", fontsize=9, transform=place.transAxes)
+                place.text(
+                    0.5, 0.5, "[CLS]\nno pixels", ha="center", va="center", fontsize=9, transform=place.transAxes
+                )
     for line, sign in ((1, "↓ · E + b"), (2, "+"), (3, "=")):
         axes[line, 0].text(0.98, 1.12, sign, ha="right", va="center", fontsize=13, color=WARM, fontweight="bold",
                            transform=axes[line, 0].transAxes)  # fmt: skip
@@ -226,7 +228,9 @@ def channels_of(pos: Tensor, grid: tuple[int, int], channels: Sequence[int], nam
 
     figure, axes = plt.subplots(1, len(channels), figsize=(7.5, 7.5 / len(channels) * grid[0] / grid[1] + 0.7))
     for place, channel, name in zip(axes, channels, names, strict=True):
-        drawn = place.imshow(pos[:, channel].reshape(grid).numpy(), cmap="viridis", vmin=-1, vmax=1, interpolation="nearest")
+        drawn = place.imshow(
+            pos[:, channel].reshape(grid).numpy(), cmap="viridis", vmin=-1, vmax=1, interpolation="nearest"
+        )
         place.set_title(name, fontsize=9)
         place.set_xticks([])
         place.set_yticks([])
