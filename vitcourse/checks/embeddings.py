@@ -492,7 +492,7 @@ question(
 question(
     "embeddings.quiz_same_count",
     right="b",
-    why="144 rows both times, but position 13 was the second row's first patch and now lies in the middle of the first row.",
+    why="Patch 12 (counted from 0) was the first of the second row. In the new grid it lies inside the first row.",
     wrong={
         "a": "The count agrees, the places do not: row 0 now ends after patch 17, not after patch 11.",
         "c": "Interpolation works between any two grids, square or not.",

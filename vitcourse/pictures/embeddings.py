@@ -179,7 +179,7 @@ def waves(table: Tensor, chosen: Sequence[int] = (0, 2, 5)) -> None:
     for channel, line in zip(chosen, ("-", "--", "-."), strict=False):
         right.plot(table[:, channel].numpy(), linestyle=line, linewidth=1.8, label=f"channel {channel}")
     right.set(xlabel="position p", title="three of the sines")
-    right.legend(loc="lower left", ncols=1)
+    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3, fontsize=8)
     show(figure, "Left: a table of positions and channels; the top channels change fast with the position, the lower "
          "ones slowly. Right: three sines of falling frequency.")  # fmt: skip
 
@@ -189,6 +189,15 @@ def similarity(pos: Tensor) -> Tensor:
     centred = pos - pos.mean(0)
     unit = centred / centred.norm(dim=1, keepdim=True).clamp_min(1e-12)
     return unit @ unit.T
+
+
+def near_and_far(pos: Tensor, grid: tuple[int, int], apart: float = 4.0) -> tuple[float, float]:
+    """Mean similarity of positions (N, D) of direct neighbours, and of patches at least `apart` patches from each other."""
+    table = similarity(pos.detach().float().cpu())
+    rows, columns = torch.arange(grid[0]).repeat_interleave(grid[1]), torch.arange(grid[1]).repeat(grid[0])
+    places = torch.stack([rows, columns], dim=1).float()
+    distance = torch.cdist(places, places)
+    return float(table[distance == 1].mean()), float(table[distance >= apart].mean())
 
 
 @style()
@@ -256,5 +265,5 @@ def before_and_after(pos: Tensor, old: tuple[int, int], after: Tensor, new: tupl
     """One channel of positions (N, D) on the old grid and on the new one."""
     side_by_side(pos[:, channel].detach().reshape(old), after[:, channel].detach().reshape(new),
                  titles=(f"learned, {old[0]} × {old[1]}", f"interpolated, {new[0]} × {new[1]}"),
-                 alt=f"A channel of learned positions on {old[0]} × {old[1]} patches, and the same smooth pattern on "
+                 alt=f"A channel of learned positions on {old[0]} × {old[1]} patches, and the same pattern on "
                  f"{new[0]} × {new[1]}.")  # fmt: skip
