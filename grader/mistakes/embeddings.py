@@ -2,7 +2,7 @@
 
 # Entries are named after the mistake, and exercises share mistakes.
 # ruff: noqa: N801, F811
-# mypy: disable-error-code="no-redef"
+# mypy: ignore-errors
 
 import math
 

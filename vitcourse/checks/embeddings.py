@@ -108,7 +108,7 @@ def conv_from_linear(answer: Callable[..., Tensor]) -> None:
 
 @visible_check("embeddings.PatchEmbed")
 def patch_embed(answer: Callable[..., Any]) -> None:
-    module = scramble(answer(2, 3, 5))
+    module: Any = scramble(answer(2, 3, 5))
     images = normal(2, 3, 4, 6)
     tokens = module(images)
     require(not (isinstance(tokens, Tensor) and tuple(tokens.shape) == (2, 5, 6)),

@@ -209,7 +209,7 @@ def similarity_maps(pos: Tensor, grid: tuple[int, int], *, alt: str, caption: st
     maps = similarity(pos.detach().float().cpu()).reshape(-1, *grid)
     side = 5.2 / max(grid)
     figure, axes = plt.subplots(*grid, figsize=(side * grid[1] + 0.9, side * grid[0]), squeeze=False)
-    shown = None
+    shown: Any = None
     for number, place in enumerate(axes.ravel()):
         shown = place.imshow(maps[number].numpy(), cmap="viridis", vmin=-1, vmax=1, interpolation="nearest")
         row, column = divmod(number, grid[1])
