@@ -151,6 +151,8 @@ class WindowAttention(nn.Module):
     The names of the parameters count: they are timm's.
     """
 
+    relative_position_index: Tensor  # (N, N), a buffer: it moves with the module, and is never learned
+
     def __init__(self, dim: int, window_size: tuple[int, int], num_heads: int) -> None:
         super().__init__()
         if dim % num_heads:
@@ -222,7 +224,9 @@ def cached_mask(
         return None
     with torch.inference_mode(False):  # a mask made during inference must serve in training too
         mask = build(height, width, window, shift).to(device)
-        return torch.zeros(mask.shape, device=device).masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else mask
+        return (
+            torch.zeros(mask.shape, device=device).masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else mask
+        )
 
 
 class SwinBlock(nn.Module):
