@@ -25,6 +25,118 @@ from vitcourse.checking import (
 )
 from vitcourse.quiz import question
 
+question(
+    "swin_windows.growth",
+    right="16",
+    why="Twice the side is four times the tokens, and the table of scores has one entry for each pair of tokens: 4² = 16.",
+    wrong={
+        "2": "The side doubles. The tokens fill an area, and the scores are counted by pairs of tokens.",
+        "4": "That is how the number of tokens N grows. The table of scores has N² entries.",
+        "8": "Twice the side is four times the tokens, not 2√2 times; then square it.",
+    },
+    otherwise="Count the tokens first, N = HW/P². The table of scores has N² entries.",
+)
+question(
+    "swin_windows.stuck",
+    right="16",
+    why="Its own window, for ever. Nothing ever crosses a border, however deep the network is.",
+    wrong={
+        "144": "A deep network sees everything only if some layer lets information cross a border. Here none does.",
+        "64": "For that, some block would have to reach into the windows beside it. These blocks all use the same borders.",
+    },
+    otherwise="Follow one token through two blocks: from which tokens can information have come?",
+)
+question(
+    "swin_windows.pieces",
+    right="9",
+    why="Three bands of rows times three bands of columns. Eight of the nine pieces touch the edge and are smaller than a window.",
+    wrong={
+        "4": "Four windows before the shift. The shifted borders leave narrow bands along all four edges.",
+        "5": "The bands along the edges are cut by the borders too, the corners become pieces of their own.",
+        "16": "Each side is cut at two places, so into three bands, not four.",
+    },
+    otherwise="Draw the two shifted borders of each side: how many bands of rows, how many of columns?",
+)
+question(
+    "swin_windows.numbers",
+    right="4",
+    why="Within one window only two things matter: came around from the top or not, came around from the left or not. 2 · 2 = 4.",
+    wrong={
+        "9": "Nine pieces exist, but pieces that never share a window may share a number; torchvision uses nine all the same.",
+        "2": "In the last window pieces from the top, from the left, from both and from neither meet.",
+        "3": "The piece from the top and the piece from the left meet in the last window: they need different numbers.",
+    },
+    otherwise="Look at window 3 of the picture: how many pieces must be told apart there? Do the other windows need new numbers?",
+)
+question(
+    "swin_windows.table_rows",
+    right="169",
+    why="Offsets run from −6 to 6 along each side: 13 · 13 = 169, each with one number per head.",
+    wrong={
+        "49": "That is the number of tokens in a window. Offsets between them also go up and to the left.",
+        "2401": "That is the number of pairs, 49². Pairs at the same offset share one row.",
+        "196": "Offsets run from −6 to 6: that is 13 values, not 14.",
+        "25": "Offsets −2 to 2 belong to a window of side 3.",
+    },
+    otherwise="How many different offsets are there along one side of a window of 7 tokens? Square that.",
+)
+question(
+    "swin_windows.window_scores",
+    right="153664",
+    why="3136 queries with 49 keys each. Global attention has 3136² = 9,834,496, 64 times as many.",
+    wrong={
+        "9834496": "That is global attention, 3136². In windows each query has 49 keys.",
+        "2401": "That is one window, 49². The map holds 64 of them.",
+        "3136": "That counts the queries. Each has 49 keys.",
+        "614656": "That is 64 · 98²; a window has 7² = 49 tokens.",
+    },
+    otherwise="Each of the 56 · 56 tokens is a query. How many keys does it have?",
+)
+question(
+    "swin_windows.merged_shape",
+    right="14x14x384",
+    why="Half the height, half the width; 4C = 768 channels go through `reduction`, which leaves 2C = 384.",
+    wrong={
+        "14x14x768": "768 = 4C is the width before `reduction`. It halves that.",
+        "14x14x192": "The width doubles while the sides halve.",
+        "28x28x384": "Four tokens become one: the sides halve.",
+        "56x56x96": "That is the map of the stage before.",
+        "7x7x384": "Each side halves once: 28 → 14.",
+    },
+    otherwise="Sides halve, width doubles. Write it as HxWxC.",
+)
+question(
+    "swin_windows.why_mask",
+    right="b",
+    why="The roll is a way to compute uneven windows in even boxes. The mask undoes the neighbourhood that the roll invented.",
+    wrong={
+        "a": "Padding is another matter: in torchvision's Swin padded tokens are not masked at all.",
+        "c": "Nothing comes later in a picture; that is the causal mask of a language model such as GPT.",
+        "d": "The mask saves no work: blocked scores are computed and then thrown away.",
+    },
+)
+question(
+    "swin_windows.choose",
+    right="c",
+    why="A dense task on large pictures: maps at several scales, and cost that grows with the number of pixels only.",
+    wrong={
+        "a": "A published ViT is the simpler choice at 224 pixels: 196 tokens are cheap, and there is a large choice of weights.",
+        "b": "With few pictures and no pretrained weights, a CNN's built-in locality and translation help most.",
+        "d": "Text has no second axis and no scale to merge; sliding windows exist there too, but not patch merging.",
+    },
+)
+question(
+    "swin_windows.linear",
+    right="b",
+    why="4HWC² + 2M²HWC: both terms are HW times a constant, as long as M stays the same.",
+    wrong={
+        "a": "That is global attention: its second term 2(HW)²C grows with the square.",
+        "c": "The windows stay 7×7; there are more of them, in proportion to HW.",
+        "d": "Every token still has a query, a key and a value to compute: more tokens, more work.",
+    },
+)
+
+
 # ------------------------------------------------------------------------------------------------- windows and back
 
 
