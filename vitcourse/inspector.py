@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +83,7 @@ class TrainedViT(nn.Module):
     def attention_inputs(self, images: Tensor) -> list[Tensor]:
         """For each block, the tokens that reach its attention, (B, 1 + N, D), the class token first."""
         x, inputs = self._embed(images), []
+        layer: Any
         for layer in self.layers:
             inputs.append(layer.norm1(x))
             x = layer(x)
@@ -89,7 +91,7 @@ class TrainedViT(nn.Module):
 
     def attention_state(self, block: int) -> dict[str, Tensor]:
         """The weights of the attention in block 0, 1, ..., under timm's names: qkv.weight, qkv.bias, proj.weight, proj.bias."""
-        theirs = self.layers[block].self_attn
+        theirs: Any = self.layers[block].self_attn
         return {
             "qkv.weight": theirs.in_proj_weight.detach().clone(),
             "qkv.bias": theirs.in_proj_bias.detach().clone(),

@@ -350,7 +350,7 @@ class SoftmaxOverQueriesAttention(_Explicit):
 @mistake(MODULE, "The heads are split by a plain reshape: a head then holds whole tokens cut to pieces instead of a slice of every token.")  # fmt: skip
 class ReshapedHeadsAttention(_Explicit):
     def heads(self, x):
-        b, n, width = x.shape
+        b, n, _ = x.shape
         return [t.reshape(b, self.num_heads, n, -1) for t in self.qkv(x).chunk(3, -1)]
 
 
@@ -707,7 +707,7 @@ def broadcast(weights, grid):
 
 @alternative(DISTANCE, "loops")
 def looped(weights, grid):
-    b, h, n, m = weights.shape
+    _, h, n, m = weights.shape
     if m != grid[0] * grid[1]:
         raise ValueError(f"{m} keys")
     total = weights.new_zeros(h)

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 
 from vitcourse.checking import (
-    close, differs, gradients_reach, normal, raises, require, scramble, shape, visible_check,
+    close,
+    differs,
+    gradients_reach,
+    normal,
+    raises,
+    require,
+    scramble,
+    shape,
+    visible_check,
 )  # fmt: skip
 from vitcourse.quiz import question
 
@@ -300,16 +308,16 @@ def merge_heads(answer: Callable[..., Tensor]) -> None:
         close(tokens[..., 4 * head : 4 * head + 4], x[:, head], f"numbers {4 * head} to {4 * head + 3} of each token come from head {head}", see=MIXED)  # fmt: skip
 
 
-def _torchs(module: nn.Module, x: Tensor, *, batch_first: bool = True, heads: int | None = None,
+def _torchs(module: Any, x: Tensor, *, batch_first: bool = True, heads: int | None = None,
             change: Callable[[dict[str, Tensor]], None] | None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
     """torch's own multi-head attention with a module's weights, after a change to them: (output, weights per head)."""
     width = x.shape[-1]
     qkv, proj = module.qkv, module.proj
     weights = {
-        "in_proj_weight": qkv.weight.detach().clone(),  # type: ignore[operator, union-attr]
-        "in_proj_bias": torch.zeros(3 * width).to(x) if qkv.bias is None else qkv.bias.detach().clone(),  # type: ignore[operator, union-attr]
-        "out_proj.weight": proj.weight.detach().clone(),  # type: ignore[operator, union-attr]
-        "out_proj.bias": proj.bias.detach().clone(),  # type: ignore[operator, union-attr]
+        "in_proj_weight": qkv.weight.detach().clone(),
+        "in_proj_bias": torch.zeros(3 * width).to(x) if qkv.bias is None else qkv.bias.detach().clone(),
+        "out_proj.weight": proj.weight.detach().clone(),
+        "out_proj.bias": proj.bias.detach().clone(),
     }
     if change is not None:
         change(weights)
