@@ -23,11 +23,11 @@ from vitcourse.checking import (
 )  # fmt: skip
 from vitcourse.quiz import question
 
-SATURATED = "attention picks one token only"
-NOT_ONE = "rows of weights do not sum to 1"
-MIXED = "tokens or heads get mixed up"
-WRONG_NUMBERS = "shapes are right, numbers differ from torch"
-RANDOM = "the same input gives different outputs"
+SATURATED = "Attention picks one token only"
+NOT_ONE = "Rows of weights do not sum to 1"
+MIXED = "Tokens or heads get mixed up"
+WRONG_NUMBERS = "Shapes are right, numbers differ from torch"
+RANDOM = "The same input gives different outputs"
 
 
 # --------------------------------------------------------------------------------------------------------- questions

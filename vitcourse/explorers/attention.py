@@ -64,8 +64,8 @@ def _figure(image: Tensor, row: Tensor, grid: tuple[int, int], query: int | None
 def explore(
     images: Tensor, weights: Sequence[Tensor], grid: tuple[int, int], rollout: Tensor | None = None, query: int | None = None,
     *, widgets: bool = True,
-) -> Any:  # fmt: skip
-    """An explorer of attention weights.
+) -> None:  # fmt: skip
+    """Show an explorer of attention weights.
 
     Click a patch in the table of buttons, or move the row and column sliders (arrow keys work), and choose picture, layer
     and head. The class token can look too.
@@ -78,9 +78,6 @@ def explore(
         query: number of the patch chosen at the start; None for the class token.
         widgets: False draws the static picture in any case.
 
-    Returns:
-        The widget, or None where the static picture was shown.
-
     Raises:
         ValueError: the weights do not fit the grid.
     """
@@ -92,18 +89,37 @@ def explore(
         ipywidgets = None  # type: ignore[assignment, unused-ignore]
     if ipywidgets is None or not widgets or not _in_ipython():
         _static(images[0], weights, grid, query)
-        return None
-    return _widget(ipywidgets, images.detach().cpu(), weights, grid, rollout, query)
+        return
+    _show_widget(
+        _widget(ipywidgets, images.detach().cpu(), weights, grid, rollout, query), images[0], weights, grid, query
+    )
 
 
 @style()
-def _static(image: Tensor, weights: Sequence[Tensor], grid: tuple[int, int], query: int | None) -> None:
+def _overview(image: Tensor, weights: Sequence[Tensor], grid: tuple[int, int], query: int | None) -> tuple[Any, str]:
+    """All layers and heads of one query in one figure, and its text alternative."""
     rows = torch.stack([w[0, :, 0 if query is None else 1 + query, 1:] for w in weights])  # (L, h, N)
     who = (
         "the class token" if query is None else f"the patch in row {query // grid[1] + 1}, column {query % grid[1] + 1}"
     )
     alt = f"Where {who} looks in each layer and head; bright patches have large weights."
-    show(layers_and_heads_figure(image, rows, grid, query), alt)
+    return layers_and_heads_figure(image, rows, grid, query), alt
+
+
+def _static(image: Tensor, weights: Sequence[Tensor], grid: tuple[int, int], query: int | None) -> None:
+    show(*_overview(image, weights, grid, query))
+
+
+def _show_widget(box: Any, image: Tensor, weights: Sequence[Tensor], grid: tuple[int, int], query: int | None) -> None:
+    """Display the widget; a viewer without widgets (a saved notebook on the web) finds the static picture instead."""
+    from IPython.display import display
+
+    if not hasattr(box, "_repr_mimebundle_"):  # ipywidgets 7
+        display(box)
+        return
+    figure, alt = _overview(image, weights, grid, query)
+    bundle = dict(box._repr_mimebundle_())
+    display(bundle | {"text/html": figure_html(figure, alt), "text/plain": alt}, raw=True)
 
 
 def _widget(

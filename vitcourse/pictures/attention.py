@@ -81,8 +81,8 @@ def one_patch_alone(image: Tensor, grid: tuple[int, int], query: int) -> None:
     _frame(axes[2], query, grid, (height, width))
     show(
         figure,
-        "Three pictures. One patch alone is a smear of brown and white. With its eight neighbours it could be fur or an "
-        "ear. In the whole picture it is clearly part of a cat's face.",
+        "Three pictures. One patch alone is a brown blur with a dark edge. With its eight neighbours an eye and fur appear. "
+        "In the whole picture it is clearly part of a cat's face.",
     )
 
 
@@ -223,7 +223,7 @@ def shuffled(before: Tensor, after: Tensor, order: Sequence[int]) -> None:
 def cost(n: Sequence[int], seconds: Mapping[str, Sequence[float]], megabytes: Mapping[str, Sequence[float]], slopes: Mapping[str, tuple[float, float]]) -> None:  # fmt: skip
     """Time and memory against the number of tokens, both axes logarithmic; the slopes (time, memory) in the legend."""
     figure, axes = _new_figure(1, 2, (WIDTH, 3.5))
-    for place, values, unit, which in zip(axes, (seconds, megabytes), ("milliseconds, forward and backward", "MB kept for the backward pass"), (0, 1), strict=True):  # fmt: skip
+    for place, values, unit, which in zip(axes, (seconds, megabytes), ("milliseconds of processor time", "MB kept for the backward pass"), (0, 1), strict=True):  # fmt: skip
         for i, (name, line) in enumerate(values.items()):
             place.plot(n, line, color=PALETTE[i], marker="os"[i], linestyle=("-", "--")[i], label=f"{name}: slope {slopes[name][which]:.1f}")  # fmt: skip
         place.set_xscale("log", base=2)
