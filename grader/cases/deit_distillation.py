@@ -65,14 +65,19 @@ def edges(answer, draw):
 # --------------------------------------------------------------------------- the teacher
 
 
+class _Teacher(nn.Sequential):
+    """A convnet with batch norm in its layers and dropout of its own: it shows which modules are in training mode."""
+
+    def forward(self, x):
+        return super().forward(nn.functional.dropout(x, 0.4, self.training))
+
+
 def _teacher(draw, channels, classes):
-    teacher = nn.Sequential(
-        nn.Conv2d(channels, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.4),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, classes),
-    )  # fmt: skip
-    draw.scramble(teacher)
-    teacher[1].running_mean.copy_(draw.normal(6))
-    teacher[1].running_var.copy_(draw.uniform(6, low=0.5, high=2))
+    norm = nn.BatchNorm2d(6)
+    layers = (nn.Conv2d(channels, 6, 3, padding=1), norm, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    teacher = draw.scramble(_Teacher(*layers, nn.Linear(6, classes)))
+    norm.running_mean.copy_(draw.normal(6))
+    norm.running_var.copy_(draw.uniform(6, low=0.5, high=2))
     return teacher
 
 

@@ -156,13 +156,10 @@ def clones(images, targets, lam, permutation):
 
 # --------------------------------------------------------------------------- asking the teacher
 
-TRAINING = (
-    "The teacher's layers are in training mode: dropout answers at random, batch norm overwrites what it learned. "
-    "A flag set on the teacher alone does not reach its layers; `eval()` does."
+
+@mistake(
+    ASK, "The teacher stays in training mode: dropout answers at random and batch norm overwrites what it learned."
 )
-
-
-@mistake(ASK, TRAINING)
 def teacher_in_training_mode(teacher, images):
     with torch.no_grad():
         return teacher(images)
@@ -181,7 +178,9 @@ def teacher_trained_along(teacher, images):
     return teacher.train()(images)
 
 
-@mistake(ASK, TRAINING)
+@mistake(
+    ASK, "`training = False` on the teacher alone does not reach its layers: batch norm still trains. `eval()` does."
+)
 def flag_on_the_outside_only(teacher, images):
     teacher.training = False
     with torch.no_grad():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitcourse.checking import close, differs, gradients_reach, normal, require, scramble, shape, visible_check
-from vitcourse.quiz import question
 
 # --------------------------------------------------------------------------- exercises
 
@@ -124,8 +122,7 @@ def _noisy_teacher() -> nn.Sequential:
         nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Dropout(0.5), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)
     )
     scramble(teacher)
-    norm = teacher[1]
-    assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
+    norm: Any = teacher[1]
     norm.running_mean.copy_(normal(6, seed=3))
     norm.running_var.copy_(1 + normal(6, seed=4).abs())
     return teacher
@@ -282,7 +279,7 @@ def hard_distillation_loss(answer: Callable[..., Tensor]) -> None:
 
 @visible_check("deit_distillation.DistilledVisionTransformer")
 def distilled_vision_transformer(answer: Callable[..., Any]) -> None:
-    model = scramble(answer(img_size=(8, 12), patch_size=4, num_classes=5, embed_dim=12, depth=2, num_heads=3))
+    model: Any = scramble(answer(img_size=(8, 12), patch_size=4, num_classes=5, embed_dim=12, depth=2, num_heads=3))
     x = normal(2, 3, 8, 12)
     model.eval()
     patches = model.patch_embed(x)
