@@ -65,6 +65,7 @@ SETTINGS: dict[str, Any] = {
 }
 RECIPES = ("basic", "strong")
 ARMS = ("teacher", "plain", "soft", "hard", "longer")
+STAGES = (("basic", ARMS), ("strong", ("teacher", "plain", "hard")), ("strong", ("soft", "longer")))  # in this order
 CLASSES = 12
 LOG = Path(__file__).parent / "logs" / "deit_distillation.json"
 
@@ -171,33 +172,30 @@ def main() -> None:
     log |= {"script": "experiments/deit_distillation.py", "settings": SETTINGS, "torch": torch.__version__,
             "machine": f"{platform.machine()}, 1 thread, shared"}  # fmt: skip
     done = {(r["seed"], r["recipe"], r["arm"]) for r in log["runs"]}
-    for seed in options.seeds:
-        if all((seed, recipe, arm) in done for recipe in RECIPES for arm in ARMS):
+    for recipe, arms, seed in ((recipe, arms, seed) for recipe, arms in STAGES for seed in options.seeds):
+        wanted = [arm for arm in arms if (seed, recipe, arm) not in done]
+        if not wanted:
             continue
-        sizes = {
-            "train": SETTINGS["train_pictures"],
-            "test": SETTINGS["test_pictures"],
-            "heldout": SETTINGS["heldout_pictures"],
-        }
+        sizes = {split: SETTINGS[f"{split}_pictures"] for split in ("train", "test", "heldout")}
         data = {split: emoji("emoji12", split, n=n, size=SETTINGS["size"], seed=seed) for split, n in sizes.items()}  # type: ignore[arg-type]
-        for recipe in RECIPES:
-            teacher: nn.Module | None = None
-            kept = options.teachers / f"{recipe}_{seed}{'_quick' if options.quick else ''}.pt"
-            if (seed, recipe, "teacher") in done and kept.exists():
-                teacher = build("teacher", recipe, seed)
-                teacher.load_state_dict(torch.load(kept, weights_only=True))
-            for arm in ARMS:
-                if (seed, recipe, arm) in done and not (arm == "teacher" and teacher is None):
-                    continue
-                model, entry = run(seed, recipe, arm, data, teacher)
-                if arm == "teacher":
-                    teacher = model.eval()
-                    torch.save(model.state_dict(), kept)
-                log["runs"] = [r for r in log["runs"] if (r["seed"], r["recipe"], r["arm"]) != (seed, recipe, arm)] + [
-                    entry
-                ]
-                options.log.write_text(json.dumps(log, indent=1) + "\n")
-                print({k: v for k, v in entry.items() if k not in ("loss", "parameters")}, flush=True)
+        kept = options.teachers / f"{recipe}_{seed}{'_quick' if options.quick else ''}.pt"
+        teacher: nn.Module | None = None
+        if "teacher" not in wanted and kept.exists():
+            teacher = build("teacher", recipe, seed)
+            teacher.load_state_dict(torch.load(kept, weights_only=True))
+        elif "teacher" not in wanted:
+            wanted = ["teacher", *wanted]  # its weights are gone: train it again
+        for arm in wanted:
+            model, entry = run(seed, recipe, arm, data, teacher)
+            if arm == "teacher":
+                teacher = model.eval()
+                torch.save(model.state_dict(), kept)
+            done.add((seed, recipe, arm))
+            log["runs"] = [r for r in log["runs"] if (r["seed"], r["recipe"], r["arm"]) != (seed, recipe, arm)] + [
+                entry
+            ]
+            options.log.write_text(json.dumps(log, indent=1) + "\n")
+            print({k: v for k, v in entry.items() if k not in ("loss", "parameters")}, flush=True)
 
 
 if __name__ == "__main__":

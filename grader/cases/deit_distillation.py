@@ -1,5 +1,7 @@
 """Hidden cases of lesson 05. Losses are asked at T = 3 and λ = 0.3: at T = 1, λ = 0.5 several wrong ones agree."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -73,7 +75,7 @@ class _Teacher(nn.Sequential):
 
 
 def _teacher(draw, channels, classes):
-    norm = nn.BatchNorm2d(6)
+    norm: Any = nn.BatchNorm2d(6)
     layers = (nn.Conv2d(channels, 6, 3, padding=1), norm, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     teacher = draw.scramble(_Teacher(*layers, nn.Linear(6, classes)))
     norm.running_mean.copy_(draw.normal(6))

@@ -10,6 +10,113 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitcourse.checking import close, differs, gradients_reach, normal, require, scramble, shape, visible_check
+from vitcourse.quiz import question
+
+# --------------------------------------------------------------------------- questions
+
+question(
+    "deit_distillation.who_wins",
+    right="cnn",
+    why="With few pictures its built-in taste for neighbourhoods is worth more than the ViT's freedom. You will measure it.",
+    wrong={
+        "vit": "With millions of pictures perhaps. With 4000, the ViT must first find out that neighbouring pixels matter.",
+        "equal": "The two differ in what they know before the first picture, and with few pictures that decides.",
+    },
+)
+question(
+    "deit_distillation.temperature",
+    right="flatter",
+    why="Dividing by T brings all logits closer together, so the softmax gets flatter. Their order stays.",
+    wrong={
+        "sharper": "That is T below 1: it moves the logits apart. T above 1 moves them together.",
+        "another order": "Dividing all logits by the same positive number never changes which one is larger.",
+        "anotherorder": "Dividing all logits by the same positive number never changes which one is larger.",
+    },
+)
+question(
+    "deit_distillation.gradient_with_temperature",
+    right="about 100 times smaller",
+    why="One factor 1/T comes from the chain rule, a second from the distributions, which become alike. T² undoes both.",
+    wrong={
+        "the same": "The logits are divided by T before they are compared; at least the chain rule's 1/T must remain.",
+        "about 10 times smaller": "That is the chain rule's 1/T alone. The two softened distributions also move closer together.",
+    },
+)
+question(
+    "deit_distillation.tokens",
+    right=198,
+    why="(224 / 16)² = 196 patches, one class token, one distillation token.",
+    wrong={
+        "196": "These are the patches. Two more tokens travel with them.",
+        "197": "That is a plain ViT: patches and class token. The distilled one has one token more.",
+    },
+    otherwise="Count the patches along one side, 224 / 16, square that, and add the extra tokens.",
+)
+question(
+    "deit_distillation.factor",
+    right=0.9,
+    why="λ T² = 0.1 · 9.",
+    wrong={
+        "0.1": "That is λ alone. The divergence also gets T².",
+        "0.3": "That is λ T. The factor is λ T².",
+        "9": "That is T². The teacher's weight λ multiplies it.",
+        "8.1": "That is (1 − λ) T². The labels have 1 − λ, the teacher has λ.",
+    },
+    otherwise="Look at what stands before KL in the equation: λ T².",
+)
+question(
+    "deit_distillation.smoothed",
+    right=0.91,
+    why="1 − ε + ε/K = 0.9 + 0.01.",
+    wrong={
+        "0.9": "The true class also gets its part ε/K of what is shared: 0.9 + 0.01.",
+        "0.01": "That is the target of a wrong class.",
+        "0.1": "That is ε. The true class gives it up, and gets ε/K back.",
+    },
+    otherwise="The true class keeps 1 − ε and gets ε/K.",
+)
+question(
+    "deit_distillation.meets",
+    right="c",
+    why="Hard distillation treats the teacher's decision, argmax Z_t, as a second label, and only for this head.",
+    wrong={
+        "a": "The label belongs to the class token's head. With labels for both, the second token learns nothing new.",
+        "b": "That is soft distillation: softened probabilities, and a KL divergence.",
+        "d": "The two targets are never mixed: each head has its own cross-entropy, with weight ½.",
+    },
+)
+question(
+    "deit_distillation.negative",
+    right="b",
+    why="A divergence of two distributions is never below 0. Something that is no log-probability went in.",
+    wrong={
+        "a": "λ only weighs two terms, and both are at least 0.",
+        "c": "Without T² the term is too small, but still positive.",
+        "d": "The loss knows nothing of better or worse: KL and cross-entropy are never negative.",
+    },
+)
+question(
+    "deit_distillation.evidence",
+    right="c",
+    why="Half a point is within what two seeds differ by, and the plain ViT had less compute: the teacher's was not counted.",
+    wrong={
+        "a": "One run each: the same network with another seed could differ as much.",
+        "b": "The number is a difference of two single runs. Without a spread it has no meaning.",
+        "d": "One run each says as little against distillation as for it.",
+    },
+)
+question(
+    "deit_distillation.extra_parameters",
+    right=193384,
+    why="192 (token) + 192 (position) + 192 · 1000 + 1000 (head) = 193384. Almost all of it is the head.",
+    wrong={
+        "193000": "That is the head. The token and its position have 192 numbers each.",
+        "193192": "The token needs a position of its own, too: 192 more.",
+        "192384": "The head's bias is missing: 1000 more.",
+        "384": "That is token and position. The second head is by far the largest part.",
+    },
+    otherwise="Add up: D for the token, D for its position, and (D + 1) · K for the head with bias.",
+)
 
 # --------------------------------------------------------------------------- exercises
 
