@@ -165,8 +165,9 @@ def scores(log: Mapping[str, Any], recipe: str, arm: str, split: str, head: str 
 
 def gains(log: Mapping[str, Any], recipe: str, arm: str, against: str, split: str) -> list[float]:
     """Accuracy of one arm minus another's, seed by seed: both share the pictures and the batch order of their seed."""
-    mine, theirs = (scores(log, recipe, a, split) for a in (arm, against))
-    return [a - b for a, b in zip(mine, theirs, strict=False)]
+    found = {(r["seed"], r["arm"]): r[split]["mean"] for r in log["runs"] if r["recipe"] == recipe}
+    seeds = sorted(seed for seed, a in found if a == arm and (seed, against) in found)
+    return [found[seed, arm] - found[seed, against] for seed in seeds]
 
 
 @style()
@@ -223,15 +224,20 @@ def differences(log: Mapping[str, Any], *, alt: str, caption: str | None = None)
 
 def verdicts(log: Mapping[str, Any]) -> None:
     """Print what each teacher adds: mean and spread over the seeds, and in how many seeds it was above 0."""
-    print(f"{'percentage points':36}  {'seen styles':>22}  {'held-out styles':>22}")
-    for recipe in RECIPE_NAMES:
-        for against in ("plain", "longer"):
-            for arm in ("soft", "hard"):
-                cells = []
-                for split in ("test", "heldout"):
-                    found = 100 * torch.tensor(gains(log, recipe, arm, against, split))
-                    spread = float(found.std()) if len(found) > 1 else float("nan")
-                    up = int((found > 0).sum())
-                    cells.append(f"{float(found.mean()):+5.1f} ± {spread:3.1f} (up in {up}/{len(found)})")
-                words = f"{arm} against {ARM_NAMES[against].removeprefix('ViT ')}, {recipe}"
-                print(f"{words:36}  {cells[0]:>22}  {cells[1]:>22}")
+    print(f"{'percentage points':28}{'against':16}{'seen styles':>24}{'held-out styles':>24}")
+    for recipe, words in RECIPE_NAMES.items():
+        for arm in ("soft", "hard"):
+            for against in ("plain", "longer"):
+                cells = [_gain(gains(log, recipe, arm, against, split)) for split in ("test", "heldout")]
+                other = ARM_NAMES[against].removeprefix("ViT ")
+                if any(cells):
+                    print(f"{f'{arm}, {words}':28}{other:16}{cells[0]:>24}{cells[1]:>24}")
+
+
+def _gain(values: Sequence[float]) -> str:
+    """ "+4.1 ± 0.5 (up in 3/3)": mean and standard deviation over the seeds; empty where there is no seed."""
+    if not values:
+        return ""
+    found = 100 * torch.tensor(values)
+    spread = f" ± {float(found.std()):.1f}" if len(values) > 1 else ""
+    return f"{float(found.mean()):+.1f}{spread} (up in {int((found > 0).sum())}/{len(values)})"
