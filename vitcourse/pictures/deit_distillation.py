@@ -23,14 +23,14 @@ RECIPE_NAMES = {"basic": "light augmentation", "strong": "DeiT's recipe"}
 
 @style()
 def gallery(rows: Mapping[str, Tensor], alt: str, caption: str | None = None) -> None:
-    """Rows of pictures (n, C, H, W), each with its name at the left; every row starts with the original."""
+    """Rows of pictures (n, C, H, W), each with its name at the left."""
     columns = max(len(pictures) for pictures in rows.values())
     figure, axes = _new_figure(len(rows), columns, (WIDTH, WIDTH / columns * len(rows) * 0.86))
     for row, (name, pictures) in enumerate(rows.items()):
         for column in range(columns):
             place = axes[row * columns + column]
             if column < len(pictures):
-                _draw_picture(place, pictures[column], "original" if row == 0 and column == 0 else None)
+                _draw_picture(place, pictures[column])
             else:
                 place.axis("off")
         axes[row * columns].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10, labelpad=8)
