@@ -92,20 +92,6 @@ class Block(nn.Module):
         ### END SOLUTION
 
 
-@dataclass(frozen=True)
-class ViTConfig:
-    """The numbers that make a Vision Transformer; the defaults are ViT-B/16. The MLP's hidden width is always 4D."""
-
-    img_size: int = 224  # H = W, in pixels
-    patch_size: int = 16  # P
-    in_chans: int = 3  # C
-    num_classes: int = 1000  # K
-    embed_dim: int = 768  # D
-    depth: int = 12  # L
-    num_heads: int = 12  # h
-    drop_path: float = 0.0
-
-
 class VisionTransformer(nn.Module):
     """The Vision Transformer (Dosovitskiy et al. 2021, eqs. 1 to 4), with timm's parameter names.
 
@@ -163,10 +149,19 @@ class VisionTransformer(nn.Module):
         return self.head(x)
         ### END SOLUTION
 
-    @classmethod
-    def from_config(cls, config: ViTConfig) -> VisionTransformer:
-        """Build the model that a `ViTConfig` describes."""
-        return cls(**asdict(config))
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """The numbers that make a Vision Transformer; the defaults are ViT-B/16. The MLP's hidden width is always 4D."""
+
+    img_size: int = 224  # H = W, in pixels
+    patch_size: int = 16  # P
+    in_chans: int = 3  # C
+    num_classes: int = 1000  # K
+    embed_dim: int = 768  # D
+    depth: int = 12  # L
+    num_heads: int = 12  # h
+    drop_path: float = 0.0
 
 
 # Dosovitskiy et al. 2021, table 1, and Touvron et al. 2021, table 1.
@@ -181,7 +176,7 @@ PRESETS = {
 
 def create(name: str, **changes: int | float) -> VisionTransformer:
     """A preset by name, with some of its numbers changed: create("Ti/16", num_classes=10)."""
-    return VisionTransformer.from_config(replace(PRESETS[name], **changes))  # type: ignore[arg-type]
+    return VisionTransformer(**asdict(replace(PRESETS[name], **changes)))  # type: ignore[arg-type]
 
 
 def count_parameters(config: ViTConfig) -> int:

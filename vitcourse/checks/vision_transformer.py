@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitcourse.checking import close, differs, gradients_reach, normal, require, scramble, shape, visible_check
+from vitcourse.quiz import question
 
 NO_BRANCH = "A block that hardly changes anything"
 EXTRA_LN = "Almost right, off in the fourth digit"
@@ -391,3 +392,98 @@ def conv_stem(answer: Any) -> None:
     differs(y, tokens(right.relu()), "a ReLU after `proj` makes every token non-negative: end with `proj`", hint=2,
             mistake="relu_at_the_end")  # fmt: skip
     close(y, tokens(right), "three times convolution, norm, ReLU; then `proj`; then tokens in reading order", hint=2)
+
+# ------------------------------------------------------------------------------------------------------- questions
+
+question(
+    "vision_transformer.where",
+    right="c",
+    why="Each block has 8D² weights in its MLP and 4D² in its attention: the MLPs hold about two thirds.",
+    wrong={
+        "a": "The embedding of 16×16×3 = 768 numbers to 768 costs 0.6 million, the positions 0.15 million: under 1 %.",
+        "b": "Attention has four D×D matrices a block (q, k, v, proj). The MLP has eight times D².",
+        "d": "The head has 769 · 1000 = 0.77 million, about 1 %.",
+    },
+)
+question(
+    "vision_transformer.scale",
+    right="b",
+    why="Every branch adds something, and nothing on the stream scales it back.",
+    wrong={
+        "a": "Each norm sits inside a branch. The stream itself is a sum of 25 terms by then.",
+        "c": "Branches add, they do not average.",
+    },
+)
+question(
+    "vision_transformer.duel",
+    right="b",
+    why="With 10 000 pictures the CNN's built-in locality is worth more than the ViT's freedom. Look at the numbers below.",
+    wrong={
+        "a": "The ViT must learn from the data that neighbouring pixels belong together. 10 000 small pictures are not many.",
+        "c": "They are close, but not that close: the CNN starts with knowledge about pictures that the ViT must learn.",
+    },
+)
+question(
+    "vision_transformer.tokens",
+    right=577,
+    why="(384 / 16)² = 24² = 576 patches, and the class token.",
+    wrong={"576": "These are the patches. One more token enters the blocks.", "197": "That is for 224×224 pictures.",
+           "196": "That is the number of patches for 224×224 pictures.", "25": "24 is one row of patches: count both directions.",
+           "24": "24 is one row of patches: count both directions, then the class token."},
+    otherwise="Patches per side: 384 / 16. Square it, then think of the token that is no patch.",
+)  # fmt: skip
+question(
+    "vision_transformer.mlp_weights",
+    right=4.7,
+    why="2 · 768 · 3072 = 8 · 768² = 4.7 million.",
+    wrong={"2.4": "That is one of the two layers: 768 · 3072.", "2.36": "That is one of the two layers: 768 · 3072.",
+           "1.2": "The hidden layer is 4D wide, not D.", "7.1": "That is the whole block, attention included: 12D².",
+           "4.72": "Right; with one decimal it is 4.7.", "56.6": "That is all twelve blocks. One block is asked for."},
+    otherwise="Two matrices: D × 4D and 4D × D.",
+)  # fmt: skip
+question(
+    "vision_transformer.heads",
+    right="b",
+    why="Heads share the width: each gets d = D / h numbers. The matrices stay D × 3D and D × D.",
+    wrong={
+        "a": "Twice as many heads, each half as wide.",
+        "c": "No layer changes its shape: qkv stays D × 3D.",
+        "d": "No layer changes its shape: qkv stays D × 3D. Only the width of each head halves.",
+    },
+)
+question(
+    "vision_transformer.smaller_patches",
+    right=16,
+    why="N grows by 4 (twice as many in each direction), and the weights form an N × N table.",
+    wrong={"4": "That is the number of tokens. Each of them looks at each.", "2": "Twice as many patches in each of two "
+           "directions, and then every token looks at every token.", "8": "N grows by 4, and the table is N × N: 4²."},
+    otherwise="First find how N grows, then square it.",
+)  # fmt: skip
+question(
+    "vision_transformer.final_norm",
+    right="c",
+    why="Each norm of a pre-norm block sits in a branch. The stream itself reaches the end as a raw sum.",
+    wrong={
+        "a": "That is the softmax, and the loss takes it.",
+        "b": "A linear layer takes numbers of any sign, and layer norm gives both.",
+        "d": "DropPath divides by 1 − p itself, and does nothing in evaluation.",
+    },
+)
+question(
+    "vision_transformer.kept",
+    right=8,
+    why="6 / (1 − 0.25) = 8. With the zeros of the dropped ones the mean is 0.75 · 8 = 6.",
+    wrong={"6": "Then the mean would shrink to 4.5 in training.", "24": "That divides by p. Divide by the probability to be kept.",
+           "4.5": "That multiplies by 0.75; the mean would shrink even more.", "7.5": "Divide by 0.75, do not multiply by 1.25."},
+    otherwise="Divide by the probability to be kept.",
+)  # fmt: skip
+question(
+    "vision_transformer.choose",
+    right="c",
+    why="Small data, no pretraining: built-in locality helps most. With pretrained weights the answer would change.",
+    wrong={
+        "a": "304 million parameters and no prior knowledge: it will learn the 3 000 pictures by heart.",
+        "b": "Large patches make it cheaper, not less hungry for data, and they throw away fine detail.",
+        "d": "Without positions the model cannot tell where a patch was; that costs accuracy.",
+    },
+)
