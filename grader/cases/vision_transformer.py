@@ -45,12 +45,24 @@ def zero_probability(answer, draw):
     return answer(0.0).train()(draw.normal(4, 3, 2)), raised(lambda: answer(1.0))
 
 
-@case("vision_transformer.DropPath", points=1, about="tokens: share kept, factor, whole samples", atol=0.06, after=_dropping)
+@case(
+    "vision_transformer.DropPath",
+    points=1,
+    about="tokens: share kept, factor, whole samples",
+    atol=0.06,
+    after=_dropping,
+)
 def tokens_dropped(answer, draw):
     return answer(draw.choice([0.2, 0.3])).train()(torch.ones(4000, 2, 3))
 
 
-@case("vision_transformer.DropPath", points=1, about="any number of axes", atol=0.06, after=lambda v: [_dropping(p) for p in v])
+@case(
+    "vision_transformer.DropPath",
+    points=1,
+    about="any number of axes",
+    atol=0.06,
+    after=lambda v: [_dropping(p) for p in v],
+)
 def any_rank(answer, draw):
     layer = answer(draw.choice([0.25, 0.35])).train()
     return [layer(torch.ones(4000, 3)), layer(torch.ones(4000, 2, 3, 2))]
@@ -74,7 +86,11 @@ def _block(answer, draw, dim, heads, branch=1.0):
     """The learner's block with an MLP and branches of our own, so that this exercise depends on no other."""
     block = answer(dim, heads)
     layers = {"fc1": torch.nn.Linear(dim, 4 * dim), "act": torch.nn.GELU(), "fc2": torch.nn.Linear(4 * dim, dim)}
-    block.mlp, block.drop_path1, block.drop_path2 = torch.nn.Sequential(OrderedDict(layers)), _Scale(branch), _Scale(branch)
+    block.mlp, block.drop_path1, block.drop_path2 = (
+        torch.nn.Sequential(OrderedDict(layers)),
+        _Scale(branch),
+        _Scale(branch),
+    )
     return draw.scramble(block).eval()
 
 
@@ -152,7 +168,9 @@ def vit_parameters(answer, draw):
 @case("vision_transformer.VisionTransformer", points=1, about="stochastic depth grows from block to block")
 def vit_rates(answer, draw):
     last = draw.choice([0.1, 0.2, 0.3])
-    model = answer(img_size=8, patch_size=4, in_chans=1, num_classes=3, embed_dim=6, depth=4, num_heads=2, drop_path=last)
+    model = answer(
+        img_size=8, patch_size=4, in_chans=1, num_classes=3, embed_dim=6, depth=4, num_heads=2, drop_path=last
+    )
     return [float(block.drop_path1.drop_prob) for block in model.blocks]
 
 

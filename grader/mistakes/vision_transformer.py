@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +35,10 @@ class relu(ref.Mlp):  # noqa: N801
         return self.fc2(F.relu(self.fc1(x)))
 
 
-@mistake(MLP, "This is the tanh approximation of GELU. Published ViT weights were trained with the exact one; logits shift in the fourth digit.")
+@mistake(
+    MLP,
+    "This is the tanh approximation of GELU. Published ViT weights were trained with the exact one; logits shift in the fourth digit.",
+)
 class tanh_gelu(ref.Mlp):  # noqa: N801
     def forward(self, x):
         return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
@@ -121,7 +125,9 @@ class _Masked(ref.DropPath):
         return x * self.mask(x, keep) * self.scale(keep)
 
 
-@mistake(DROP, "The kept samples are not divided by 1 − drop_prob, so the branch is weaker in training than in evaluation.")
+@mistake(
+    DROP, "The kept samples are not divided by 1 − drop_prob, so the branch is weaker in training than in evaluation."
+)
 class no_rescaling(_Masked):  # noqa: N801
     def scale(self, keep):
         return 1
@@ -184,7 +190,9 @@ class loop(ref.DropPath):  # noqa: N801
         if not self.training:
             return x
         kept = torch.rand(len(x)) >= self.drop_prob
-        return torch.stack([s / (1 - self.drop_prob) if k else torch.zeros_like(s) for s, k in zip(x, kept, strict=True)])
+        return torch.stack(
+            [s / (1 - self.drop_prob) if k else torch.zeros_like(s) for s, k in zip(x, kept, strict=True)]
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------- Block
@@ -339,7 +347,7 @@ class loop_over_branches(ref.Block):  # noqa: N801
 @alternative(BLOCK, "torch's nn.MultiheadAttention (batch_first) with the block's weights")
 class torch_attention(ref.Block):  # noqa: N801
     def forward(self, x):
-        mha = nn.MultiheadAttention(x.shape[-1], self.attn.num_heads, batch_first=True).to(x)
+        mha: Any = nn.MultiheadAttention(x.shape[-1], self.attn.num_heads, batch_first=True).to(x)
         mha.in_proj_weight, mha.in_proj_bias = self.attn.qkv.weight, self.attn.qkv.bias
         mha.out_proj.weight, mha.out_proj.bias = self.attn.proj.weight, self.attn.proj.bias
         y = self.norm1(x)

@@ -23,7 +23,7 @@ EXTRA_LN = "Almost right, off in the fourth digit"
 
 @visible_check("vision_transformer.Mlp")
 def mlp(answer: Any) -> None:
-    layer = scramble(answer(3, 5)).eval()
+    layer: Any = scramble(answer(3, 5)).eval()
     x = 2 * normal(2, 7, 3)  # two pictures, seven tokens
     hidden = F.linear(x, layer.fc1.weight, layer.fc1.bias)
 
@@ -178,7 +178,9 @@ def block(answer: Any) -> None:
           "`nn.LayerNorm(dim, eps=1e-6)` with eps under the root", see=EXTRA_LN, mistake="eps")  # fmt: skip
     one = _make_block(answer, 6, 2, branch=0.5)
     y, first = one(x), x + 0.5 * attention(norm1(x))
-    differs(y, right, "`drop_path1` and `drop_path2` are not used: each wraps one branch", hint=3, mistake="no_drop_path")
+    differs(
+        y, right, "`drop_path1` and `drop_path2` are not used: each wraps one branch", hint=3, mistake="no_drop_path"
+    )
     stream = 0.5 * (x + attention(norm1(x)))
     differs(y, 0.5 * (stream + mlp(norm2(stream))), "stochastic depth acts on the sum: a dropped sample would be lost "
             "altogether. Wrap the branch only", hint=3, mistake="drops_the_stream")  # fmt: skip
@@ -196,7 +198,7 @@ def _empty(answer: Any, **changes: Any) -> Any:
     return scramble(answer(**settings)).eval()
 
 
-def _mixers() -> nn.Sequential:
+def _mixers() -> nn.Module:
     """Two encoder blocks by torch, to stand in for the learner's."""
     layers = (nn.TransformerEncoderLayer(6, 2, 24, 0.0, F.gelu, 1e-6, True, True) for _ in range(2))
     return scramble(nn.Sequential(*layers), seed=3).eval()
@@ -281,7 +283,9 @@ def _read_out(answer: Any) -> None:
 
 
 def _blocks(answer: Any) -> None:
-    model = answer(img_size=8, patch_size=4, in_chans=1, num_classes=2, embed_dim=4, depth=3, num_heads=2, drop_path=0.2)
+    model = answer(
+        img_size=8, patch_size=4, in_chans=1, num_classes=2, embed_dim=4, depth=3, num_heads=2, drop_path=0.2
+    )
     names = {name.split(".")[1] for name, _ in model.named_parameters() if name.startswith("blocks.")}
     blocks = list(model.blocks)
     require(len(blocks) == 3, f"depth=3 gives {len(blocks)} blocks", hint=2)
@@ -293,8 +297,12 @@ def _blocks(answer: Any) -> None:
     rates = torch.tensor([b.drop_path1.drop_prob for b in blocks])
     differs(rates, torch.full((3,), 0.2), "every block drops with the same probability: use `rates`", hint=2,
             mistake="same_rate")  # fmt: skip
-    differs(rates, torch.zeros(3), "no block drops anything: hand `rates` to the blocks", hint=2, mistake="rates_unused")
-    close(rates, torch.tensor([0.0, 0.1, 0.2]), "the probabilities of stochastic depth must be those in `rates`", hint=2)
+    differs(
+        rates, torch.zeros(3), "no block drops anything: hand `rates` to the blocks", hint=2, mistake="rates_unused"
+    )
+    close(
+        rates, torch.tensor([0.0, 0.1, 0.2]), "the probabilities of stochastic depth must be those in `rates`", hint=2
+    )
 
 
 # ------------------------------------------------------------------------------------------------ count_parameters
@@ -329,7 +337,9 @@ def count_parameters(answer: Any) -> None:
     said = f"for a tiny model of {right:,} parameters you count {int(given):,}"
     require(missing != L * 3 * D, f"{said}: the bias of qkv is missing in every block", hint=2, mistake="no_qkv_bias")
     require(missing != L * 4 * D, f"{said}: the two norms of every block are missing", hint=2, mistake="no_block_norms")
-    require(missing != L * 2 * D, f"{said}: every block has two norms, you count one", hint=2, mistake="one_norm_counted")
+    require(
+        missing != L * 2 * D, f"{said}: every block has two norms, you count one", hint=2, mistake="one_norm_counted"
+    )
     require(missing != L * (D + 1) * D, f"{said}: the output projection of the attention is missing", hint=2,
             mistake="no_projection")  # fmt: skip
     require(missing != D, f"{said}. One vector of D numbers is missing: the class token, its position or the bias of the "
@@ -361,7 +371,7 @@ def count_parameters(answer: Any) -> None:
 @visible_check("vision_transformer.ConvStem")
 @torch.no_grad()
 def conv_stem(answer: Any) -> None:
-    stem = scramble(answer(2, 8)).eval()
+    stem: Any = scramble(answer(2, 8)).eval()
     x = normal(2, 2, 28, 40)
 
     def stages(order: str) -> Tensor:
@@ -388,10 +398,13 @@ def conv_stem(answer: Any) -> None:
     differs(y, tokens(stages("n")), "there is no ReLU, so the three convolutions act as one linear map", hint=2,
             mistake="no_relu")  # fmt: skip
     differs(y, tokens(stages("r")), "the batch norms are not used", hint=2, mistake="no_norm")
-    differs(y, tokens(stages("rn")), "the order within a stage is convolution, norm, ReLU", hint=2, mistake="relu_then_norm")
+    differs(
+        y, tokens(stages("rn")), "the order within a stage is convolution, norm, ReLU", hint=2, mistake="relu_then_norm"
+    )
     differs(y, tokens(right.relu()), "a ReLU after `proj` makes every token non-negative: end with `proj`", hint=2,
             mistake="relu_at_the_end")  # fmt: skip
     close(y, tokens(right), "three times convolution, norm, ReLU; then `proj`; then tokens in reading order", hint=2)
+
 
 # ------------------------------------------------------------------------------------------------------- questions
 

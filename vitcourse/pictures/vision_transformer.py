@@ -30,13 +30,17 @@ def _box(axes: Any, x: float, y: float, text: str, colour: str, width: float = 1
     from matplotlib.patches import FancyBboxPatch
 
     axes.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0.02,rounding_size=0.1",
-                                  facecolor=colour, alpha=0.2, edgecolor="none"))  # fmt: skip
+                                  facecolor="white", edgecolor="none", zorder=2))  # fmt: skip
     axes.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0.02,rounding_size=0.1",
-                                  facecolor="none", edgecolor=colour, linewidth=1.4))  # fmt: skip
-    axes.text(x, y, text, ha="center", va="center", fontsize=size)
+                                  facecolor=colour, alpha=0.2, edgecolor="none", zorder=2))  # fmt: skip
+    axes.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0.02,rounding_size=0.1",
+                                  facecolor="none", edgecolor=colour, linewidth=1.4, zorder=2))  # fmt: skip
+    axes.text(x, y, text, ha="center", va="center", fontsize=size, zorder=3)
 
 
-def _arrow(axes: Any, start: tuple[float, float], end: tuple[float, float], colour: str = "#333333", bend: str = "") -> None:
+def _arrow(
+    axes: Any, start: tuple[float, float], end: tuple[float, float], colour: str = "#333333", bend: str = ""
+) -> None:
     axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
                   | ({"connectionstyle": bend} if bend else {}))  # fmt: skip
 
@@ -92,7 +96,9 @@ def whole_model(image: Tensor, patch: int = 7) -> None:
 def two_blocks() -> None:
     """Pre-norm beside post-norm."""
     figure, (places,) = _figure(7.5, 4.0, 1, 2)
-    for axes, title, pre in zip(places, ("pre-norm: ViT, GPT-2", "post-norm: Transformer 2017, BERT"), (True, False), strict=True):
+    for axes, title, pre in zip(
+        places, ("pre-norm: ViT, GPT-2", "post-norm: Transformer 2017, BERT"), (True, False), strict=True
+    ):
         _bare(axes, 6, 8.6)
         axes.set_title(title, fontsize=11, fontweight="bold")
         stream, branch = 1.4, 3.9
@@ -131,7 +137,9 @@ def activations() -> None:
     left.plot(x, F.relu(x), color=ORANGE, lw=1.6, ls="--", label="ReLU")
     left.plot([1, -1], [0.8413, -0.1587], "o", color=BLUE)
     left.annotate("GELU(1) = 0.8413", (1, 0.84), (-3.9, 1.5), fontsize=9, arrowprops={"arrowstyle": "-", "color": GREY})
-    left.annotate("GELU(−1) = −0.1587", (-1, -0.16), (-0.4, -1.0), fontsize=9, arrowprops={"arrowstyle": "-", "color": GREY})
+    left.annotate(
+        "GELU(−1) = −0.1587", (-1, -0.16), (-0.4, -1.0), fontsize=9, arrowprops={"arrowstyle": "-", "color": GREY}
+    )
     left.set(xlabel="x", title="the activation", ylim=(-1.3, 4))
     left.legend(loc="upper left")
     right.plot(x, 1e4 * (F.gelu(x, approximate="tanh") - F.gelu(x)), color=GREEN, lw=2)
@@ -148,7 +156,9 @@ def dropped(branch: Tensor, yours: Tensor, drop_prob: float) -> None:
     panels = {"the branch": branch, "after your DropPath": yours, "dropout, to compare": F.dropout(branch, drop_prob)}
     figure, (places,) = _figure(7.5, 2.7, 1, 3)
     for axes, (title, values) in zip(places, panels.items(), strict=True):
-        drawn = axes.imshow(values.detach().flatten(1), cmap="viridis", aspect="auto", vmin=0, vmax=2, interpolation="nearest")
+        drawn = axes.imshow(
+            values.detach().flatten(1), cmap="viridis", aspect="auto", vmin=0, vmax=2, interpolation="nearest"
+        )
         axes.set(title=title, xlabel="token and width", yticks=range(len(branch)))
         axes.set_xticks([])
     places[0].set_ylabel("sample")
@@ -254,8 +264,10 @@ def looks(images: Tensor, weights: Tensor, grid: tuple[int, int], titles: Sequen
         light = F.interpolate((heat / heat.max())[None, None], size=picture.shape, mode="nearest")[0, 0]
         places[0][column].imshow(picture, cmap="gray", vmin=0, vmax=1)
         places[0][column].set_title(titles[column], fontsize=8.5)
-        places[1][column].imshow(0.25 * picture + 0.75 * picture * light, cmap="gray", vmin=0, vmax=1)
-        places[1][column].imshow(light, cmap="viridis", alpha=0.55, vmin=0, vmax=1)
+        places[1][column].imshow(light, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+        white = torch.ones(*picture.shape, 4)
+        white[..., 3] = 0.45 * picture  # the picture as a white veil over the heat map
+        places[1][column].imshow(white)
         strongest = int(heat.argmax())
         row, col = divmod(strongest, grid[1])
         step = picture.shape[0] / grid[0]
@@ -295,5 +307,3 @@ def confusion(labels: Tensor, predicted: Tensor, names: Sequence[str]) -> None:
     worst = int(off.argmax())
     show(figure, f"Confusion matrix. Most are right; the most frequent confusion is {names[worst // count]} taken for "
          f"{names[worst % count]}, {off.max():.0f} % of its pictures.")  # fmt: skip
-
-
