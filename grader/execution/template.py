@@ -32,7 +32,7 @@ from grader.execution import sandbox
 
 PRELOAD = (
     "torch", "torch.nn.functional", "torchvision", "torchvision.transforms.v2", "numpy", "einops", "safetensors.torch",
-    "ipykernel.kernelapp", "ipykernel.ipkernel", "IPython.core.completer", "IPython.core.magics", "comm",
+    "ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.debugger", "IPython.core.completer", "IPython.core.magics", "comm",
     "IPython.extensions.storemagic", "matplotlib.pyplot", "matplotlib_inline.backend_inline",
     "matplotlib.backends.backend_agg", "tqdm.auto", "PIL.Image", "zmq.asyncio", "tornado.platform.asyncio",
     "vitcourse", "vitcourse.checking", "vitcourse.data", "vitcourse.devices", "vitcourse.lessons", "vitcourse.notebook",
@@ -47,6 +47,7 @@ def main(control_fd: int) -> None:
     control = socket.socket(fileno=control_fd)
     setup = json.loads(control.recv(1 << 20))
     sys.path[:] = setup["path"]
+    sys.modules["debugpy"] = None  # type: ignore[assignment]  # half of a kernel's start, for a debugger nobody attaches
     for name in PRELOAD:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
