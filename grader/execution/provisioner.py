@@ -150,7 +150,7 @@ class WarmProvisioner(KernelProvisionerBase):
         manager.write_connection_file()
         self.connection_info = manager.get_connection_info()
         kwargs.pop("extra_arguments", None)
-        return await super().pre_launch(cmd=[], **kwargs)
+        return {**kwargs, "cmd": []}  # the environment that the base class prepares is not what the kernel gets
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
         if self.isolation == "sandbox" and (missing := missing_part()):
