@@ -221,7 +221,10 @@ class Session:
         if number > 0:
             with contextlib.suppress(ValueError):
                 name = {signal.SIGXCPU: "used too much processor time", signal.SIGSEGV: "crashed (segmentation fault)"}
-                return DIED, f"the process {name.get(signal.Signals(number), 'was ended by ' + signal.Signals(number).name)}"
+                return (
+                    DIED,
+                    f"the process {name.get(signal.Signals(number), 'was ended by ' + signal.Signals(number).name)}",
+                )
         return DIED, f"the process ended itself with status {code}"
 
     async def execute(self, cell: Cell, timeout: float) -> CellOutcome:
@@ -377,7 +380,7 @@ async def run(job: Job) -> Run:
 
     for attempt in range(job.budget.restarts + 1):
         outcome.restarts = attempt
-        if left() <= 0 or all(t.exercise in asked for t in job.tasks) and (recorded or len(done) == len(job.cells)):
+        if left() <= 0 or (all(t.exercise in asked for t in job.tasks) and (recorded or len(done) == len(job.cells))):
             break
         session = Session(job)
         mark = time.monotonic()
