@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -352,7 +353,7 @@ async def grade(
     try:
         waiting = await loop.run_in_executor(one, to_do)
         started(len(waiting))
-        await _limited(jobs, [lambda s=s, k=k: one_submission(s, k) for s, k in waiting])
+        await _limited(jobs, [partial(one_submission, s, k) for s, k in waiting])
     finally:
         await loop.run_in_executor(one, writer.close)
         one.shutdown()

@@ -279,7 +279,8 @@ class Course:
         """Write a result into the gradebook. What a person has entered there is never touched."""
         book.update_or_create_student(result.student)
         extra = {"timestamp": result.timestamp} if result.timestamp else {}
-        submission = book.update_or_create_submission(lesson.stem, result.student, **extra)
+        with book.db.no_autoflush:  # nbgrader builds a submission in pieces, which SQLAlchemy else warns about
+            submission = book.update_or_create_submission(lesson.stem, result.student, **extra)
         by_id = {e.exercise.replace(".", "-"): e for e in result.exercises}
         for notebook in submission.notebooks:
             for grade in notebook.grades:

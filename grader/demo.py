@@ -10,6 +10,7 @@ import copy
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -81,6 +82,10 @@ def notebook_bytes(notebook: NotebookNode | bytes) -> bytes:
 
 def full(exercise: Exercise, seed: int) -> Expected:
     return Expected(float(exercise.points), (Reason.RIGHT,))
+
+
+def all_but_one(faulty: Exercise, reason: Reason, exercise: Exercise, seed: int) -> Expected:
+    return Expected(0.0, (reason,)) if exercise.id == faulty.id else full(exercise, seed)
 
 
 def with_answers(
@@ -173,14 +178,14 @@ def the_class(lesson: Lesson, learner: NotebookNode, source: NotebookNode) -> li
         if entries:
             members.append(Member(f"mistaken-{number + 1}", "typical mistakes",
                                   from_catalogue(lesson, learner, source, entries),
-                                  lambda e, s, entries=entries: mistaken(e, s, entries), files=files))  # fmt: skip
+                                  partial(mistaken, entries), files=files))  # fmt: skip
     for name, (body, reason) in FAULTS.items():
         members.append(Member(name, f"exercise {first.number}: {reason}", faulty(lesson, learner, source, first, body),
-                              lambda e, s, reason=reason: Expected(0.0, (reason,)) if e.id == first.id else full(e, s)))  # fmt: skip
+                              partial(all_but_one, first, reason)))  # fmt: skip
     return members
 
 
-def mistaken(exercise: Exercise, seed: int, entries: dict[str, Entry]) -> Expected:
+def mistaken(entries: dict[str, Entry], exercise: Exercise, seed: int) -> Expected:
     """What a mistake of the catalogue must get: the points that the catalogue's own object gets, less than all."""
     if exercise.id not in entries:
         return full(exercise, seed)

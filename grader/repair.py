@@ -139,6 +139,10 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def _text(value: Any) -> str:
     text = "".join(v for v in value if isinstance(v, str)) if isinstance(value, list) else value
     text = text if isinstance(text, str) else ""
@@ -151,8 +155,8 @@ def _cell(raw: Any) -> RawCell | None:
     kind = raw.get("cell_type")
     kind = kind if kind in ("code", "markdown", "raw") else "markdown"
     source = _text(raw.get("source", raw.get("input")))
-    metadata = raw.get("metadata") if isinstance(raw.get("metadata"), dict) else {}
-    marks = metadata.get("nbgrader") if isinstance(metadata.get("nbgrader"), dict) else {}
+    metadata = _dict(raw.get("metadata"))
+    marks = _dict(metadata.get("nbgrader"))
     identity = raw.get("id") or metadata.get("id")
     return RawCell(
         kind, source, identity if isinstance(identity, str) else "",
@@ -239,7 +243,7 @@ def repair(cells: list[RawCell], release: NotebookNode, lesson: Lesson) -> Repai
     defines = [tuple(e.id for e in lesson.exercises if n & set(e.objects)) for n in names]
 
     _match(cells, given, defines, names, notes)
-    taken = {g.found: g for g in given if g.found is not None}
+    taken: dict[int, _Given] = {g.found: g for g in given if g.found is not None}
     stubs = _leftover_stubs(cells, given, defines, taken)
     return _assemble(cells, given, taken, stubs, defines, release, notes)
 
@@ -291,13 +295,13 @@ def _match(cells: list[RawCell], given: list[_Given], defines: list[tuple[str, .
 
 
 def _leftover_stubs(cells: list[RawCell], given: list[_Given], defines: list[tuple[str, ...]],
-                    taken: dict[int | None, _Given]) -> set[int]:  # fmt: skip
+                    taken: dict[int, _Given]) -> set[int]:  # fmt: skip
     """Untouched copies of a stub beside a written answer: they must not be run after it."""
     stubs = {_normal(g.cell.source) for g in given if g.role == ANSWER}
     return {i for i, c in enumerate(cells) if i not in taken and defines[i] and _normal(c.source) in stubs}
 
 
-def _assemble(cells: list[RawCell], given: list[_Given], taken: dict[int | None, _Given], stubs: set[int],
+def _assemble(cells: list[RawCell], given: list[_Given], taken: dict[int, _Given], stubs: set[int],
               defines: list[tuple[str, ...]], release: NotebookNode, notes: list[Note]) -> Repaired:  # fmt: skip
     """Put the notebook together in the release's order, the learner's extra cells behind the cell they stood behind."""
     placed = [g.place for i in range(len(cells)) if (g := taken.get(i)) is not None and g.role != TEXT]

@@ -122,4 +122,5 @@ class Kernel(IPythonKernel):
                 content = {"status": "error", "missing": [], "error": type(error).__name__, "message": str(error)[:500]}
         if builtins.len(packed) > wanted["limit"]:
             content, packed = {"status": "too large", "missing": []}, b""
-        self.session.send(stream, "probe_reply", content, parent, ident=ident, buffers=[packed])
+        session: Any = self.session
+        session.send(stream, "probe_reply", content, parent, ident=ident, buffers=[packed])

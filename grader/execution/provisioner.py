@@ -135,13 +135,15 @@ class WarmProvisioner(KernelProvisionerBase):
     code: int | None = None  # exit status, once the kernel ended; negative: the signal
     reason: str = ""  # why the keeper ended it
     ended: asyncio.Event
+    control_folder: Path
+    _loop: asyncio.AbstractEventLoop
 
     @property
     def has_process(self) -> bool:
         return self.link is not None
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        manager = self.parent
+        manager: Any = self.parent
         self.control_folder = Path(tempfile.mkdtemp(prefix="vit-"))
         if manager.transport != "ipc":  # the sandbox has no network to share with us
             manager.transport = "ipc"
@@ -167,7 +169,7 @@ class WarmProvisioner(KernelProvisionerBase):
         if self.isolation == "none":
             environment |= {k: str(self.control_folder) for k in ("IPYTHONDIR", "MPLCONFIGDIR")}
         request = {
-            "connection_file": self.parent.connection_file,
+            "connection_file": str(self.control_folder / "kernel.json"),
             "isolation": self.isolation,
             "limited": bool(self.folder),
             "limits": asdict(self.limits),

@@ -252,8 +252,9 @@ class Session:
     async def probe(self, task: Task, timeout: float) -> TaskOutcome:
         """Run the hidden cases of an exercise; what the learner's code prints meanwhile is dropped."""
         job = self.job
+        limit = job.budget.result_mb << 20
         content = {"exercise": task.exercise, "objects": list(task.objects), "seed": job.seed, "cases": job.cases,
-                   "probes": job.probes, "limit": job.budget.result_mb << 20}  # fmt: skip
+                   "probes": job.probes, "limit": limit}  # fmt: skip
         message = self.client.session.msg("probe_request", content)
         self.collecting = None
         self.client.shell_channel.send(message)
@@ -265,7 +266,7 @@ class Session:
             return TaskOutcome(task.exercise, MISSING, f"`{str(said['missing'])[:100]}` is not defined")
         buffers = reply.get("buffers") or [b""]
         packed = bytes(buffers[0])
-        if said.get("status") == TOO_LARGE or len(packed) > content["limit"]:
+        if said.get("status") == TOO_LARGE or len(packed) > limit:
             return TaskOutcome(task.exercise, TOO_LARGE, f"the results are larger than {job.budget.result_mb} MB")
         if said.get("status") != "ok":
             error = f"{said.get('error')}: {said.get('message')}"[:500]

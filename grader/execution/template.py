@@ -32,7 +32,7 @@ from grader.execution import sandbox
 
 PRELOAD = (
     "torch", "torch.nn.functional", "torchvision", "torchvision.transforms.v2", "numpy", "einops", "safetensors.torch",
-    "ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.debugger", "IPython.core.completer", "IPython.core.magics", "comm",
+    "ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.debugger", "IPython.core.completer", "IPython.core.completerlib", "IPython.core.debugger", "IPython.core.oinspect", "pdb", "IPython.core.magics", "comm",
     "IPython.extensions.storemagic", "matplotlib.pyplot", "matplotlib_inline.backend_inline",
     "matplotlib.backends.backend_agg", "tqdm.auto", "PIL.Image", "zmq.asyncio", "tornado.platform.asyncio",
     "vitcourse", "vitcourse.checking", "vitcourse.data", "vitcourse.devices", "vitcourse.lessons", "vitcourse.notebook",
@@ -123,9 +123,10 @@ def _say(link: socket.socket, **message: Any) -> None:
 def _watch(first: int, link: socket.socket, request: Request, sealed: bool) -> tuple[int, str]:
     """Wait until the kernel ends, the grader says stop, or the sandbox holds too much memory."""
     handle = os.pidfd_open(first)
+    watched: list[Any] = [handle, link]
     limit, base = request["limits"]["memory_mb"] << 20, -1
     while True:
-        ready, _, _ = select.select([handle, link], [], [], MEMORY_CHECK)
+        ready, _, _ = select.select(watched, [], [], MEMORY_CHECK)
         if handle in ready:
             status = os.waitpid(first, 0)[1]
             return os.waitstatus_to_exitcode(status), ""
