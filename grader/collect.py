@@ -9,6 +9,7 @@ latest counts and the report says so.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -22,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from grader.course import MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, Course, read_folder
-from grader.repair import Candidate, Unreadable, choose, fits_content, fits_name, read_notebook, repair
+from grader.repair import Candidate, RawCell, Unreadable, choose, fits_content, fits_name, read_notebook, repair
 from grader.results import Note, clean
 from vitcourse.lessons import Lesson, lessons
 
@@ -248,34 +249,40 @@ def deliveries_of(path: Path, report: Report) -> list[Delivery]:
 
 
 def _folder(path: Path, report: Report) -> list[Delivery]:
-    """A folder per student, or a folder of zips and notebooks."""
+    """A folder per student, a folder of zips and notebooks, or one student's folder."""
+    entries = [e for e in sorted(os.scandir(path), key=lambda e: e.name) if not e.name.startswith((".", "__MACOSX"))]
+    if any(e.is_dir(follow_symlinks=False) and _looks_like_lesson(e.name) for e in entries):
+        return [_own_folder(path, path.name, report)]
     found: list[Delivery] = []
-    for entry in sorted(os.scandir(path), key=lambda e: e.name):
-        if entry.name.startswith(".") or entry.name == "__MACOSX":
-            continue
+    loose: dict[str, bytes] = {}
+    times: dict[str, float] = {}
+    for entry in entries:
+        shown = f"{path.name}/{clean(entry.name, 120)}"
+        canvas = CANVAS.match(entry.name)
         if entry.is_symlink():
-            report.refused.append((f"{path.name}/{clean(entry.name, 120)}", "a link"))
+            report.refused.append((shown, "a link"))
         elif entry.is_dir():
-            match = MOODLE.match(entry.name)
-            student = match["student"] if match else entry.name
-            files, changed, refused = read_folder(Path(entry.path))
-            report.refused += [(f"{path.name}/{entry.name}", r) for r in refused]
-            for name in [n for n in files if n.lower().endswith(".zip")]:
-                inner, times = read_archive(files.pop(name), f"{entry.name}/{name}", report, 1)
-                files |= inner
-                changed |= times
-            found.append(Delivery(student_id(student), f"{path.name}/{entry.name}", files, changed))
+            moodle = MOODLE.match(entry.name)
+            found.append(_own_folder(Path(entry.path), moodle["student"] if moodle else entry.name, report))
+        elif entry.name.lower().endswith(".ipynb"):
+            loose[entry.name], times[entry.name] = Path(entry.path).read_bytes(), entry.stat().st_mtime
+        elif entry.name.lower().endswith(".zip") and canvas:
+            files, changed = read_archive(Path(entry.path).read_bytes(), shown, report)
+            found.append(Delivery(student_id(canvas["student"]), f"{shown} (Canvas)", files, changed))
         else:
-            match = CANVAS.match(entry.name)
-            for delivery in deliveries_of(Path(entry.path), report):
-                if match:
-                    delivery = Delivery(student_id(match["student"]), f"{path.name}/{entry.name} (Canvas)",
-                                        {match["file"]: v for v in delivery.files.values()} if len(delivery.files) == 1
-                                        else delivery.files,
-                                        {match["file"]: v for v in delivery.changed.values()}
-                                        if len(delivery.files) == 1 else delivery.changed)  # fmt: skip
-                found.append(delivery)
-    return found
+            found += deliveries_of(Path(entry.path), report)
+    return [*found, *_by_student(loose, times, str(path.resolve()))]
+
+
+def _own_folder(path: Path, student: str, report: Report) -> Delivery:
+    """One student's folder, zips in it unpacked."""
+    files, changed, refused = read_folder(path)
+    report.refused += [(path.name, why) for why in refused]
+    for name in [n for n in files if n.lower().endswith(".zip")]:
+        inner, times = read_archive(files.pop(name), f"{path.name}/{name}", report, 1)
+        files |= inner
+        changed |= times
+    return Delivery(student_id(student), str(path), files, changed)
 
 
 # ----------------------------------------------------------------------------------------------------------------- to put
@@ -287,10 +294,9 @@ def lessons_of(delivery: Delivery, wanted: Lesson | None) -> dict[str, list[str]
     for name, data in delivery.files.items():
         if not name.lower().endswith(".ipynb"):
             continue
-        try:
+        cells: list[RawCell] = []
+        with contextlib.suppress(Unreadable):
             cells = read_notebook(data)[0]
-        except Unreadable:
-            cells = []
         choices = [wanted] if wanted else list(lessons())
         named = [x for x in choices if fits_name(name, x) or any(fits_name(p, x) for p in name.split("/")[:-1])]
         spoken = sorted(choices, key=lambda x: -fits_content(cells, x))
@@ -317,10 +323,10 @@ def put(course: Course, delivery: Delivery, wanted: Lesson | None, report: Repor
         folder = course.root / "submitted" / delivery.student / stem
         total = 0
         notes = list(delivery.notes)
-        for number, name in enumerate(names):
+        for taken, name in enumerate(names):
             total += len(delivery.files[name])
-            if number >= MAX_FILES or total > MAX_TOTAL_BYTES:
-                notes.append(Note("cut", f"only {number} of {len(names)} files were taken"))
+            if taken >= MAX_FILES or total > MAX_TOTAL_BYTES:
+                notes.append(Note("cut", f"only {taken} of {len(names)} files were taken"))
                 break
             _write(folder, _inner(name, lesson), delivery.files[name], delivery.changed.get(name, 0.0))
         latest = max((delivery.changed.get(n, 0.0) for n in names if n.lower().endswith(".ipynb")), default=0.0)
