@@ -315,8 +315,8 @@ def put(course: Course, delivery: Delivery, wanted: Lesson | None, report: Repor
     by_stem = {x.stem: x for x in lessons()}
     sorted_files = lessons_of(delivery, wanted)
     if not sorted_files:
-        names = ", ".join(clean(n, 60) for n in list(delivery.files)[:4]) or "no files"
-        report.refused.append((f"{delivery.source}: {delivery.student}", f"no notebook of a known lesson ({names})"))
+        files = ", ".join(clean(n, 60) for n in list(delivery.files)[:4]) or "no files"
+        report.refused.append((f"{delivery.source}: {delivery.student}", f"no notebook of a known lesson ({files})"))
         return
     for stem, names in sorted_files.items():
         lesson = by_stem[stem]
