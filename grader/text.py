@@ -78,11 +78,15 @@ def read_text(path: Path) -> Text:
     if missing:
         raise TextError(path, 1, f"the header's `lesson:` needs {', '.join(sorted(missing))}")
 
+    lines = raw.splitlines()
     blocks: list[Block] = []
     exercises: list[Exercise] = []
     number = int(path.stem.split("_", 1)[0])
     for cell, first in zip(notebook.cells, notebook.metadata["source_map"], strict=True):
         if cell.cell_type == "markdown":
+            while first < len(lines) and not lines[first].strip():
+                first += 1  # jupytext counts from the blank lines before the text
+            first += 1
             if cell.source.strip():
                 blocks.append(_markdown(path, cell.source, first, blocks))
             continue

@@ -353,11 +353,12 @@ def heatmap(
     shown = axes.imshow(values.numpy(), cmap="viridis", vmin=vmin, vmax=vmax, interpolation="nearest")
     annotate = rows * columns <= 100 and columns <= 12 if annotate is None else annotate
     if annotate:
+        colours = shown.to_rgba(values.numpy())
         whole = bool((values == values.round()).all())
         for row in range(rows):
             for column in range(columns):
                 value = values[row, column].item()
-                red, green, blue, _ = shown.to_rgba(value)
+                red, green, blue, _ = colours[row, column]
                 bright = 0.3 * red + 0.6 * green + 0.1 * blue > 0.5
                 text = f"{value:.0f}" if whole else f"{value:.2f}"
                 axes.text(column, row, text, ha="center", va="center", fontsize=9, color="black" if bright else "white")

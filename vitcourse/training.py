@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -80,15 +79,17 @@ def lr_factor(step: int, total: int, warmup: float) -> float:
 
 @contextmanager
 def _progress_bar(total: int, shown: bool) -> Iterator[Any]:
-    """A tqdm bar on standard output (or a notebook widget); None when not shown."""
+    """A text bar on standard output, None when not shown.
+
+    Text rather than tqdm's widget: its last state stays in a saved or exported notebook, it needs no ipywidgets, and
+    nothing goes to stderr.
+    """
     if not shown:
         yield None
         return
-    with warnings.catch_warnings():  # tqdm warns on stderr when ipywidgets is missing
-        warnings.simplefilter("ignore")
-        from tqdm.auto import tqdm
+    from tqdm import tqdm
 
-        bar = tqdm(total=total, file=sys.stdout, mininterval=0.5, unit="step", dynamic_ncols=True)
+    bar = tqdm(total=total, file=sys.stdout, mininterval=0.5, unit="step", dynamic_ncols=True)
     try:
         yield bar
     finally:
