@@ -117,9 +117,7 @@ class Kernel(IPythonKernel):
             try:
                 silence = Silence()
                 with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
-                    packed = run_cases(
-                        answer, wanted["exercise"], wanted["seed"], wanted["cases"], wanted["probes"]
-                    )
+                    packed = run_cases(answer, wanted["exercise"], wanted["seed"], wanted["cases"], wanted["probes"])
             except BaseException as error:
                 content = {"status": "error", "missing": [], "error": type(error).__name__, "message": str(error)[:500]}
         if builtins.len(packed) > wanted["limit"]:

@@ -33,7 +33,7 @@ from grader.execution.sandbox import Limits, SandboxError, missing_part
 ISOLATIONS = ("sandbox", "none")
 HIDDEN_PACKAGES = ("solutions", "grader")
 KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "XDG_CACHE_HOME", "MPLCONFIGDIR")
-THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 START_SECONDS = 120  # how long the template may take to import torch on a busy machine
 
 

@@ -274,7 +274,9 @@ def die_with_parent() -> None:
 # -------------------------------------------------------------------------------------------------------------- in order
 
 
-def leave_the_machine(read_only: list[str], writable: list[str], hidden: list[str], mount_point: str, shared_mb: int) -> int:
+def leave_the_machine(
+    read_only: list[str], writable: list[str], hidden: list[str], mount_point: str, shared_mb: int
+) -> int:
     """Steps 1 and 2, in the process that will be the parent of the sandbox's first process.
 
     Returns:
