@@ -265,13 +265,13 @@ def _marks(lesson: str | None, course: Path, db: str) -> tuple[list[tuple[Lesson
         chosen = [find_lesson(lesson)] if lesson else list(lessons())
     except CourseError as error:
         raise fail(str(error)) from error
-    if not opened.path.is_dir():
+    if not opened.root.is_dir():
         raise fail(f"there is no course folder {course}: name it with --course, or run `grader autograde` first")
-    found = [(x, marks(opened.path, opened.db_url, x)) for x in chosen]
+    found = [(x, marks(opened, x)) for x in chosen]
     found = [(x, m) for x, m in found if m]
     if not found:
         raise fail(f"nothing has been graded in {course}: run `grader autograde` first")
-    return found, opened.path
+    return found, opened.root
 
 
 @app.command()
@@ -285,13 +285,17 @@ def feedback(lesson: LessonsArgument, course: CourseOption = Path("course"), db:
         hints = hints_of(found)
         for mark in track(graded, description="feedback", console=console, transient=True):
             write(course, found, mark, hints)
-        console.print(f"{len(graded)} pages in {course}/feedback/<student>/{found.stem}/{found.stem}.html", highlight=False)
+        console.print(
+            f"{len(graded)} pages in {course}/feedback/<student>/{found.stem}/{found.stem}.html", highlight=False
+        )
 
 
 @app.command()
 def export(
     lesson: LessonArgument = None,
-    to: Annotated[Path | None, typer.Option("--to", help="the CSV file; default: marks-<format>.csv in the course")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="the CSV file; default: marks-<format>.csv in the course")
+    ] = None,
     style: Annotated[Format, typer.Option("--format", help="who reads the file")] = Format.SPREADSHEET,
     course: CourseOption = Path("course"),
     db: DbOption = "",
