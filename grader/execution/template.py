@@ -181,7 +181,7 @@ def _init(request: Request, learner: int, failed: int) -> None:
     sealed = request["isolation"] == "sandbox"
     try:
         if sealed:
-            sandbox._own_proc()
+            sandbox.own_proc()
         kernel = os.fork()
     except BaseException as error:
         os.write(failed, _in_words(error).encode())
@@ -201,7 +201,7 @@ def _init(request: Request, learner: int, failed: int) -> None:
 
 def _tidy(kernel: int) -> None:
     """Kill what the notebook's cells have left running beside the kernel, before anything is measured."""
-    for _ in range(50):
+    for _ in range(50 if os.path.isdir("/proc/1") else 0):
         others = [int(p) for p in os.listdir("/proc") if p.isdigit() and int(p) not in (1, kernel) and _alive(p)]
         for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, so that none can fork out of the way
             for pid in others:
