@@ -236,16 +236,18 @@ def collect(
 
 @app.command()
 def demo(
+    lesson: Annotated[str, typer.Argument(help="a lesson, or all")] = "03",
     course: Annotated[Path | None, typer.Option("--course", "-C", help="where; default: a temporary folder")] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="submissions at once; 0: one per core")] = 0,
     isolation: Annotated[str, typer.Option(help="sandbox, or none")] = "",
 ) -> None:
     """Make up a class, grade it end to end, and compare the scores with what they must be."""
+    chosen = None if lesson == "all" else chosen_lessons(lesson)
     from grader.demo import run_demo
     from grader.execution.sandbox import SandboxError
 
     try:
-        wrong = run_demo(console, course, jobs=jobs, isolation=isolation)
+        wrong = run_demo(console, course, chosen=chosen, jobs=jobs, isolation=isolation)
     except SandboxError as error:
         raise fail(str(error)) from error
     if wrong:
