@@ -161,7 +161,8 @@ def test_explorer_widget_follows_clicks_and_sliders() -> None:
     assert "The class token looks" in view.value
     board.children[5].click()
     assert (token.value, row.value, column.value) == (False, 2, 3)
-    assert board.children[5].description == "●"
+    assert [i for i, button in enumerate(board.children) if button.description == "●"] == [5]
+    assert all(button.description for button in board.children)
     assert "row 2, column 3 looks" in view.value
     column.value = 1
     assert "row 2, column 1 looks" in view.value
