@@ -194,8 +194,12 @@ def window_partition(answer: SimpleNamespace) -> None:
     for size in ((4, 5), (5, 4)):
         odd = _tokens(1, *size)
         raises(
+<<<<<<< HEAD
             ValueError,
             partial(answer.window_partition, odd, 2),
+=======
+            ValueError, partial(answer.window_partition, _tokens(1, *size), 2),
+>>>>>>> l06
             f"windows of side 2 do not fill a map of {size[0]}×{size[1]}; refuse it with ValueError",
         )
 
