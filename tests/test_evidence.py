@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from experiments import evidence
 from grader.paths import ROOT, TEXT
@@ -100,7 +102,7 @@ def values_08(log: dict, label: str) -> list[float]:
 def test_numbers_are_the_mean_and_range_of_the_log(cells: list[str]) -> None:
     claim, script, path = cells[0], cells[1].strip("`"), ROOT / cells[2].strip("`")
     text = path.read_text(encoding="utf-8")
-    log = [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else json.loads(text)
+    log: Any = [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else json.loads(text)
     for entry in cells[5].split("<br>"):
         match = re.fullmatch(r"(.+): ([\d.]+) %(?: \(([\d.]+) to ([\d.]+)\))?(?:, (\d+) of (\d+) seeds)?", entry)
         assert match, f"cannot read {entry!r}"
@@ -131,3 +133,29 @@ def test_every_lesson_with_a_log_states_its_claims() -> None:
     for path in sorted(TEXT.glob("[0-9][0-9]_*.md")):
         for script in set(re.findall(r"experiments/\w+\.py", path.read_text(encoding="utf-8"))):
             assert any(claim.script == script for claim in CLAIMS), f"{path.name} rests on {script}"
+
+
+def header(asset: str) -> dict[str, str]:
+    with safe_open(evidence.ROOT / "vitcourse" / "assets" / asset, "pt") as file:
+        return file.metadata()
+
+
+def test_what_lessons_plot_is_what_the_logs_hold() -> None:
+    """Lessons read copies that are installed with the course; a copy must not lag behind its log."""
+    runs = evidence.read_log(ROOT / evidence.POSITIONS["log"])
+    assert json.loads(header("embeddings_positions.safetensors")["runs"]) == runs
+    assert (
+        header("attention_vit.safetensors")["summary"]
+        == evidence.read_log(ROOT / "experiments/attention_maps.log")["summary"]
+    )
+    copy = evidence.read_log(ROOT / "vitcourse" / "assets" / "deit_distillation_log.json")
+    assert copy["runs"] == evidence.read_log(ROOT / evidence.DISTILLATION["log"])["runs"]
+    results = ROOT / "vitcourse" / "assets" / "finetuning_results.json"
+    if results.exists():
+        log = evidence.read_log(ROOT / evidence.FINETUNING["log"])["runs"]
+        shown = evidence.read_log(results)
+        for kind in ("few_shot", "fashion"):
+            for shot, ways in shown[kind].items():
+                for way, values in ways.items():
+                    found = [run["test"] for name, run in log.items() if name.startswith(f"{kind}/{shot}/{way}/")]
+                    assert sorted(np.round(found, 4)) == sorted(values), (kind, shot, way)
