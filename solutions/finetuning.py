@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from solutions.embeddings import interpolate_positions
+from solutions.vision_transformer import VisionTransformer, from_torchvision
+from vitcourse.data import ASSETS
 
+CHECKPOINT = ASSETS / "checkpoints" / "emoji12_vit.safetensors"
 TOKENS = ("cls_token", "dist_token", "pos_embed")  # learned vectors without a layer of their own
 
 
@@ -40,6 +46,54 @@ def load_backbone(model: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
     ### END SOLUTION
 
 
+def published_weights(source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights under timm's names, and what one must know to use them: the model's numbers and the normalisation.
+
+    Args:
+        source: "course" reads the course's own checkpoint, a small ViT trained on Emoji-12. "torchvision" loads
+            `vit_b_16(weights=DEFAULT)`, trained on ImageNet; the first time this downloads 330 MB.
+
+    Returns:
+        (name → tensor, {"config": arguments of `VisionTransformer`, "mean": ..., "std": ...}).
+    """
+    if source == "course":
+        with safe_open(str(CHECKPOINT), framework="pt") as file:
+            about = json.loads(file.metadata()["about"])
+        return load_file(str(CHECKPOINT)), about
+    from torchvision.models import ViT_B_16_Weights, vit_b_16
+
+    theirs, transforms = vit_b_16(weights=ViT_B_16_Weights.DEFAULT), ViT_B_16_Weights.DEFAULT.transforms()
+    config = {"img_size": theirs.image_size, "patch_size": theirs.patch_size, "embed_dim": theirs.hidden_dim,
+              "num_classes": theirs.num_classes, "depth": len(theirs.encoder.layers),
+              "num_heads": theirs.encoder.layers[0].num_heads}  # fmt: skip
+    about = {"config": config, "mean": transforms.mean, "std": transforms.std}
+    return from_torchvision(theirs.state_dict()), about
+
+
+def pretrained(source: str, num_classes: int) -> tuple[VisionTransformer, Callable[[Tensor], Tensor]]:
+    """A ViT with published weights and a new head, and the function that prepares pictures as it saw them in training.
+
+    Args:
+        source: as for `published_weights`.
+        num_classes: outputs of the new head.
+
+    Returns:
+        The model, and images (B, C, H, W) with values in 0..1 to what the model expects: its size, its normalisation.
+    """
+    weights, about = published_weights(source)
+    model = VisionTransformer(**{**about["config"], "num_classes": num_classes})
+    load_backbone(model, weights)
+    mean, std = (torch.tensor(about[key]).reshape(1, -1, 1, 1) for key in ("mean", "std"))
+    side = about["config"]["img_size"]
+
+    def prepare(images: Tensor) -> Tensor:
+        if images.shape[-2:] != (side, side):
+            images = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+        return (images - mean) / std
+
+    return model, prepare
+
+
 def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
     """Put a new, freshly initialised linear layer in place of each head, for other classes.
 
@@ -63,14 +117,14 @@ def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
         raise ValueError("the model has no head, head_dist or heads.head to replace")
     for name in found:
         parent, _, leaf = name.rpartition(".")
-        old = model.get_submodule(name)
+        old: Any = model.get_submodule(name)
         new = nn.Linear(old.in_features, num_classes).to(old.weight)  # same dtype and device
         setattr(model.get_submodule(parent), leaf, new)
     return model
     ### END SOLUTION
 
 
-def probe_features(model: nn.Module, images: Tensor) -> Tensor:
+def probe_features(model: VisionTransformer, images: Tensor) -> Tensor:
     """What a linear probe sees: the class token after the last norm, from a model that does not learn.
 
     The model runs in evaluation mode (no dropout, no stochastic depth) and without a graph, and has its old mode again
@@ -93,7 +147,7 @@ def probe_features(model: nn.Module, images: Tensor) -> Tensor:
     ### END SOLUTION
 
 
-def prepare_training(model: nn.Module, head: nn.Linear, last_blocks: int, lr: float) -> torch.optim.Optimizer:
+def prepare_training(model: VisionTransformer, head: nn.Linear, last_blocks: int, lr: float) -> torch.optim.Optimizer:
     """Swap the head, decide what may move, and build the optimizer: everything before the first step.
 
     What moves: the new head; with `last_blocks` > 0 also `model.norm` and the last that many of `model.blocks`. With
@@ -120,11 +174,12 @@ def prepare_training(model: nn.Module, head: nn.Linear, last_blocks: int, lr: fl
     ### END SOLUTION
 
 
-def layer_lr_groups(model: nn.Module, lr: float, decay: float, weight_decay: float) -> list[dict[str, Any]]:
+def layer_lr_groups(model: VisionTransformer, lr: float, decay: float, weight_decay: float) -> list[dict[str, Any]]:
     """Parameter groups with a learning rate that falls from the head to the patches (BEiT, MAE).
 
     With L blocks, a parameter of layer ℓ gets lr · decay^(L + 1 − ℓ). Layer 0 is the patch embedding, the class (and
-    distillation) token and the positions; layer i + 1 is `blocks.i`; layer L + 1 is all the rest: final norm and head.
+    distillation) token and the positions; layer i + 1 is `blocks.i`; layer L + 1 is all the rest: final norm and head
+    (timm counts the final norm with the last block; BEiT and MAE, and we, with the head).
 
     Weight decay falls on matrices and convolution kernels alone: none on parameters with one dimension (biases,
     norms), none on tokens and positions (the names in `TOKENS`).
@@ -154,7 +209,9 @@ def layer_lr_groups(model: nn.Module, lr: float, decay: float, weight_decay: flo
     ### END SOLUTION
 
 
-def resize_positions(model: nn.Module, old_size: tuple[int, int], new_size: tuple[int, int]) -> nn.Module:
+def resize_positions(
+    model: VisionTransformer, old_size: tuple[int, int], new_size: tuple[int, int]
+) -> VisionTransformer:
     """Make a ViT fit for images of another size by interpolating its positions (Dosovitskiy et al. 2021, section 3.2).
 
     `model.pos_embed` becomes a parameter of shape (1, K + h'w', D). K is the number of tokens in front of the patches:

@@ -331,7 +331,7 @@ def distilled(answer, draw):
 @case(RESIZE, points=1, about="refuses sizes the patch does not divide; ratios that round down")
 def awkward(answer, draw):
     model = draw.scramble(SmallViT(size=(8, 12), patch=4))
-    refused = [raised(lambda: answer(model, (8, 12), size)) for size in ((10, 12), (8, 13))]
+    refused = [raised(lambda: answer(model, (8, 12), (10, 12))), raised(lambda: answer(model, (8, 12), (8, 13)))]
     awkward_rows = ((11, 15), (13, 30))  # int(11 * (15 / 11)) is 14
     return [refused, [resized(answer, draw, (2 * a, 6), (2 * b, 10)) for a, b in awkward_rows]]
 

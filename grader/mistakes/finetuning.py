@@ -760,7 +760,7 @@ def one_token_in_front(model, old_size, new_size):
 
 @mistake(RESIZE, "The grid is taken to be square, √N on each side.")
 def square_grid(model, old_size, new_size):
-    old, new = grids(model, old_size, new_size)
+    _, new = grids(model, old_size, new_size)
     side = int((model.pos_embed.shape[1] - front(model)) ** 0.5)
     return with_positions(model, interpolate_positions(model.pos_embed.detach(), (side, side), new, front(model)))
 
@@ -860,9 +860,10 @@ def old_gradients_kept(model, images, labels, optimizer, micro_batch):
 @mistake(ACCUMULATE, "All graphs are kept until one backward at the end: the right gradient, and no memory saved.")
 def one_backward(model, images, labels, optimizer, micro_batch):
     optimizer.zero_grad()
-    loss = sum(
+    losses = [
         F.cross_entropy(model(x), y, reduction="sum") / len(images) for x, y in pieces(images, labels, micro_batch)
-    )
+    ]
+    loss = torch.stack(losses).sum()
     loss.backward()
     optimizer.step()
     return loss.item()

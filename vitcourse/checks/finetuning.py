@@ -10,8 +10,163 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitcourse.checking import CheckFailed, close, differs, normal, raises, require, scramble, shape, visible_check
+from vitcourse.checking import CheckFailed, close, differs, normal, raises, require, shape, visible_check
+from vitcourse.probes import scramble as _scramble
 from vitcourse.quiz import question
+
+question(
+    "finetuning.worth",
+    right="c",
+    why="The features for birds and ships help with balls and shoes. The runs are further down, with five seeds each.",
+    wrong={
+        "a": "The head is useless, and is replaced. What the layers below it see (edges, colours, shapes) serves both.",
+        "b": "It does make a difference: the hundred pictures then only have to adapt features, not to invent them.",
+        "d": "The source is small and its classes are others. Features help; they do not replace pictures of your own.",
+    },
+)
+question(
+    "finetuning.prefix",
+    right=0,
+    why="No name agrees, so nothing is loaded, and strict=False is content with that. The model trains from scratch.",
+    wrong={
+        "56": "That is what everyone believes who forgets the prefix. Not one name agrees.",
+        "54": "Head aside, you thought? But no name agrees at all, with `module.` in front of each.",
+    },
+    otherwise="Compare `blocks.0.norm1.weight` with `module.blocks.0.norm1.weight`: does any name agree?",
+)
+question(
+    "finetuning.first_loss",
+    right=2.3,
+    why="Equal logits give each class 1/10, and −ln(1/10) = ln 10 ≈ 2.30. A much larger first loss is a warning.",
+    wrong={
+        "1": "Base 10 gives 1; cross-entropy uses the natural logarithm.",
+        "1.0": "Base 10 gives 1; cross-entropy uses the natural logarithm.",
+        "3.32": "That is in bits, log₂ 10. Cross-entropy uses the natural logarithm.",
+        "0.1": "That is the probability of each class. The loss is its negative logarithm.",
+        "2.48": "That is ln 12, for the source's classes. The new head has 10.",
+    },
+    otherwise="Each class gets probability 1/10. The loss is −ln of the right class's probability.",
+)
+question(
+    "finetuning.attribute",
+    right="b",
+    why="A module has no switch of that name: Python just makes an attribute. Every parameter still moves.",
+    wrong={
+        "a": "A probe moves the head alone. Here every parameter still has requires_grad = True.",
+        "c": "Even truly frozen blocks pass gradients on to what lies before them; here they are not frozen.",
+        "d": "Python allows new attributes on any module, so nothing complains. `requires_grad_()` is the method.",
+    },
+)
+question(
+    "finetuning.lowest_rate",
+    right=3.7,
+    why="0.001 · 0.65¹³ ≈ 3.7·10⁻⁶: the patches move some 270 times more slowly than the head.",
+    wrong={
+        "5.7": "That is 0.65¹², one layer too few: from layer 0 to layer L + 1 = 13 there are thirteen steps.",
+        "2.4": "That is 0.65¹⁴, one layer too many: the head itself is not slowed down.",
+        "650": "That is one step of decay; the patches lie thirteen steps below the head.",
+    },
+    otherwise="The patch embedding is layer 0. Raise 0.65 to the power L + 1 − 0 = 13, times 1000 millionths.",
+)
+question(
+    "finetuning.fashion",
+    right="a",
+    why="With few pictures anything learned before counts. With 10 000 pictures most of it can be learned anew.",
+    wrong={
+        "b": "With many pictures the model learns from scratch what the checkpoint could have told it.",
+        "c": "The gain shrinks as your own pictures grow in number.",
+    },
+)
+question(
+    "finetuning.overfit",
+    right="b",
+    why="Fewer or slower moving layers leave less room to memorise 50 pictures. The probe is the far end of that road.",
+    wrong={
+        "a": "It is already memorising; a larger rate destroys the good features faster.",
+        "c": "They are few and hold information; decay on them damages without regularising much.",
+        "d": "A larger model from new weights memorises 50 pictures even more easily, and knows nothing.",
+    },
+)
+question(
+    "finetuning.new_rows",
+    right=49,
+    why="64/8 = 8 rows and 48/8 = 6 columns of patches make 48, and the class token adds one.",
+    wrong={
+        "48": "That counts the patches. The class token has a position too.",
+        "17": "That is what the checkpoint has: 4·4 + 1.",
+        "3073": "Count patches, not pixels.",
+        "3072": "Count patches, not pixels.",
+        "50": "Two tokens in front is a distilled model; this one has the class token alone.",
+    },
+    otherwise="Patches down times patches across, and one for the class token.",
+)
+question(
+    "finetuning.adamw_memory",
+    right=1.4,
+    why="86.6 million · 16 bytes = 1.39 GB. This part does not depend on the batch.",
+    wrong={
+        "0.3": "That is the weights alone, 4 bytes each. Gradient and AdamW's two means come on top.",
+        "0.7": "That is weights and gradients, 8 bytes. AdamW keeps two more numbers per parameter.",
+        "1.0": "That is 12 bytes per parameter: AdamW keeps two running means, not one.",
+    },
+    otherwise="86.6 million times 16 bytes, divided by 10⁹.",
+)
+question(
+    "finetuning.batch_of_one",
+    right="a",
+    why="A batch of 1 cannot be cut further. The other three make that one picture cheaper.",
+    wrong={
+        "b": "It helps: one block's inside is held at a time, also for a single picture.",
+        "c": "It helps: half the bytes for much of what is kept.",
+        "d": "It helps a lot: the number of tokens falls with the square of the side.",
+    },
+)
+
+_NORMAL = "The healthy line shows what the network should receive: mean near 0. Compare this line's input."
+_INPUT = "The input's mean and spread are as in the healthy line: normalisation is done."
+_ALL = "All five parts equal the file, so no weights are wrong. The fault lies in how they are used."
+_NONE = "Here not one part equals the file; your answer would leave most of them equal."
+question(
+    "finetuning.patient_a",
+    right="a",
+    why="The weights are all right, but what comes in lies between 0 and 1 and is not centred.",
+    wrong={"b": _ALL, "c": _ALL, "e": _ALL, "d": "That would leave the input alone. " + _NORMAL},
+)
+question(
+    "finetuning.patient_b",
+    right="b",
+    why="Only `pos_embed` differs from the file. The drop shows what positions are worth here, and it is easily missed.",
+    wrong={
+        "a": _INPUT,
+        "c": "Four of the five parts did arrive.",
+        "d": "Then every part would equal the file. Which is missing from the list?",
+        "e": "`patch_embed` equals the file. Which part does not?",
+    },
+)
+question(
+    "finetuning.patient_c",
+    right="c",
+    why="No part equals the file, and the accuracy is chance. The loader said nothing.",
+    wrong={"a": _INPUT, "b": _NONE, "d": _NONE, "e": _NONE},
+)
+question(
+    "finetuning.patient_d",
+    right="d",
+    why="Weights and input are right, so it must be the order: each patch got its neighbour's position, and the head read "
+    "a patch's token.",
+    wrong={"a": _INPUT, "b": _ALL, "c": _ALL, "e": _ALL},
+)
+question(
+    "finetuning.patient_e",
+    right="e",
+    why="Only `patch_embed` differs: with random patch vectors the rest of the model sees noise.",
+    wrong={
+        "a": _INPUT,
+        "b": "`pos_embed` equals the file. Which part does not?",
+        "c": "Four of the five parts did arrive.",
+        "d": "Then every part would equal the file. Which is missing from the list?",
+    },
+)
 
 
 class _Patches(nn.Module):
@@ -85,6 +240,11 @@ class _PublishedViT(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.heads(self.encoder(x))
+
+
+def scramble(module: nn.Module, seed: int = 0) -> Any:
+    """A module with numbers in every parameter, typed loosely: the checks reach into it by name."""
+    return _scramble(module, seed)
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
@@ -356,7 +516,7 @@ def layer_lr_groups(answer: Callable[..., Any]) -> None:
 
 # --------------------------------------------------------------------------- resize_positions
 
-POSITIONS = "Accuracy falls to chance at another resolution"
+POSITIONS = "Accuracy falls at another resolution"
 
 
 def _stretched(positions: Tensor, old: tuple[int, int], new: tuple[int, int], prefix: int, mode: str = "bicubic",
@@ -410,9 +570,9 @@ def resize_positions(answer: Callable[..., Any]) -> None:
     close(
         two.pos_embed, _stretched(prefix, (2, 3), (3, 4), 2), "with two tokens in front the positions are wrong", hint=3
     )
-    for size in ((9, 10), (8, 9)):
-        raises(ValueError, lambda size=size: answer(scramble(_SmallViT()), (4, 6), size),
-               "a size that the patch does not divide must be refused", mistake="size_not_checked")  # fmt: skip
+    odd = "a size that the patch does not divide must be refused"
+    raises(ValueError, lambda: answer(scramble(_SmallViT()), (4, 6), (9, 10)), odd, mistake="size_not_checked")
+    raises(ValueError, lambda: answer(scramble(_SmallViT()), (4, 6), (8, 9)), odd)
     tall = scramble(_SmallViT(size=(22, 4)))
     rows = tall.pos_embed.detach().clone()
     answer(tall, (22, 4), (30, 4))
