@@ -188,6 +188,11 @@ def summarise(log: dict[str, Any]) -> None:
         if kind in ("few_shot", "fashion"):
             k, way, _ = rest
             results.setdefault(kind, {}).setdefault(k, {}).setdefault(way, []).append(round(result["test"], 4))
+    for kind in ("few_shot", "fashion"):  # keep what is complete
+        for k, found in list(results.get(kind, {}).items()):
+            most = len(found.get("full", []))
+            if most < 3 or any(len(values) != most for values in found.values()):
+                del results[kind][k]
     checkpoint = {k: v for k, v in log["runs"]["checkpoint"].items() if k != "loss"}
     total = sum(result["cpu_seconds"] for result in log["runs"].values())
     ASSET.write_text(json.dumps({"checkpoint": checkpoint, "cpu_seconds": round(total), **results}, indent=1) + "\n")

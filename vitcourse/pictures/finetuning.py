@@ -58,7 +58,7 @@ def ways(depth: int = 4, decay: float = 0.65) -> None:
     for column, (name, row) in enumerate(rates.items()):
         for layer, rate in enumerate(row):
             new = layer == len(row) - 1
-            colour = "#E8E8E8" if rate == 0 else colormaps["YlOrRd"](0.12 + 0.6 * rate)
+            colour = "#E8E8E8" if rate == 0 else colormaps["YlOrRd"](0.08 + 0.4 * rate)
             edge: dict[str, Any] = (
                 {"edgecolor": "#111111", "linewidth": 2.2} if new else {"edgecolor": "#999999", "linewidth": 0.8}
             )
