@@ -32,4 +32,9 @@ EQUIVALENT: dict[str, str] = {
     "`F.log_softmax(teacher_logits.detach() / temperature)`": (
         "for matrices torch takes the last axis by default, with a warning"
     ),
+    # 06 swin_windows
+    "swin_windows.shift_mask: `2` → `3`": "the four regions still have four different numbers",
+    # 07 finetuning
+    "finetuning.resize_positions: `model.pos_embed.detach()` → `model.pos_embed`": "nn.Parameter detaches its data",
+    "finetuning.accumulated_step: `loss.item()` → `loss`": "a loss that comes as a tensor of one number is accepted too",
 }
