@@ -135,7 +135,9 @@ def told(result):
     return [kinds, [name in said for said, name in zip(words, wanted, strict=True)]]
 
 
-@case(LOAD, points=1, about="refuses missing names, unknown names and a wrong prefix; the message says which", after=told)
+@case(
+    LOAD, points=1, about="refuses missing names, unknown names and a wrong prefix; the message says which", after=told
+)
 def names(answer, draw):
     model, file = pair(draw)
     fewer = {name: value for name, value in file.items() if not name.startswith("blocks.1.")}
