@@ -17,9 +17,11 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
+from typer.testing import CliRunner
 
 from grader import build, demo
 from grader.build import grade_id
+from grader.cli import app
 from grader.course import find_lesson
 from grader.paths import BUILD, ROOT
 from grader.text import read_text
@@ -36,13 +38,20 @@ ENVIRONMENT = {
 
 
 def grader(course: Path, *arguments: str) -> str:
-    """`grader …` on the course; returns what it prints."""
+    """`grader …` on the course, in a process of its own; returns what it prints."""
     done = subprocess.run(
         [sys.executable, "-m", "grader", *arguments, "-C", str(course)], env=ENVIRONMENT, cwd=course.parent,
         capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     assert done.returncode == 0, f"grader {arguments}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done.stdout
+
+
+def here(course: Path, *arguments: str) -> str:
+    """`grader …` in this process, which has nbgrader imported already."""
+    done = CliRunner().invoke(app, [*arguments, "-C", str(course)])
+    assert done.exit_code == 0, f"grader {arguments}:\n{done.output}\n{done.exception!r}"
+    return done.output
 
 
 @pytest.fixture(scope="module")
@@ -60,25 +69,25 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder.mkdir(parents=True)
         (folder / f"{LESSON.stem}.ipynb").write_bytes(demo.notebook_bytes(notebook))
     folder = root / "course"
-    grader(folder, "release", "03")
-    assert "3 collected, 0 refused" in grader(folder, "collect", str(root / "handed_in"))
+    here(folder, "release", "03")
+    assert "3 collected, 0 refused" in here(folder, "collect", str(root / "handed_in"))
     grader(folder, "autograde", "03")
     return folder
 
 
 def exported(course: Path, style: str) -> list[dict[str, str]]:
-    grader(course, "export", "--format", style)
+    here(course, "export", "--format", style)
     with (course / f"marks-{style}.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
 def test_feedback_report_and_export_run_on_a_graded_class(course: Path) -> None:
-    grader(course, "feedback", "03")
+    here(course, "feedback", "03")
     pages = {s: (course / "feedback" / s / LESSON.stem / f"{LESSON.stem}.html").read_text() for s in STUDENTS}
     assert f"{LESSON.points} of {LESSON.points} points" in pages["ada"]
     assert pages["ben"].count("✗") == 1
     assert pages["cleo"].count("✗ not solved") == len(LESSON.exercises)
-    grader(course, "report", "03")
+    here(course, "report", "03")
     report = (course / "reports" / f"{LESSON.stem}.html").read_text()
     assert all(s in report for s in STUDENTS)
     rows = {r["student"]: r for r in exported(course, "spreadsheet")}
@@ -177,8 +186,15 @@ def test_points_given_by_hand_are_the_ones_exported(page: Page, lab: str, course
         box.fill("1.5")
         box.press("Tab")
     assert saved.value.ok
+    words = page.locator("textarea.comment").first
+    with page.expect_response(lambda r: "/formgrader/api/comment/" in r.url and r.request.method == "PUT") as saved:
+        words.fill("Nearly: <b>weights</b> are missing")
+        words.press("Tab")
+    assert saved.value.ok
     name = f"{FIRST.number} {FIRST.title} (of {FIRST.points})"
     marks = {r["student"]: r[name] for r in exported(course, "spreadsheet")}
     assert marks == {"ada": f"{FIRST.points}", "ben": "1.5", "cleo": "0"}
-    grader(course, "feedback", "03")
-    assert "a person has set 1.5" in (course / "feedback" / "ben" / LESSON.stem / f"{LESSON.stem}.html").read_text()
+    here(course, "feedback", "03")
+    page_of_ben = (course / "feedback" / "ben" / LESSON.stem / f"{LESSON.stem}.html").read_text()
+    assert "a person has set 1.5" in page_of_ben
+    assert "Nearly: &lt;b&gt;weights&lt;/b&gt; are missing" in page_of_ben
