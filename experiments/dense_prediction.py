@@ -39,7 +39,9 @@ def vit(patch_size: int, embed_dim: int, depth: int) -> VisionTransformer:
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "ViT, linear head": lambda: ViTSegmenter(vit(8, 96, 4), CLASSES),
     "ViT, pyramid head": lambda: ViTSegmenter(vit(8, 96, 3), CLASSES, pyramid_dim=64),
-    "Swin, pyramid head": lambda: SwinSegmenter(SwinTransformer(4, 3, 1, 32, (2, 2, 2), (1, 2, 4), 4, 0.0), CLASSES, 32),
+    "Swin, pyramid head": lambda: SwinSegmenter(
+        SwinTransformer(4, 3, 1, 32, (2, 2, 2), (1, 2, 4), 4, 0.0), CLASSES, 32
+    ),
 }
 
 

@@ -123,7 +123,9 @@ def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int, ignor
     """
     ### BEGIN SOLUTION
     counted = target != ignore_index
-    pairs = target[counted].long() * num_classes + prediction[counted].long()  # each pair (t, p) has a number of its own
+    pairs = (
+        target[counted].long() * num_classes + prediction[counted].long()
+    )  # each pair (t, p) has a number of its own
     return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
     ### END SOLUTION
 
@@ -158,7 +160,9 @@ class ViTSegmenter(nn.Module):
         self.backbone = backbone
         dim = backbone.norm.normalized_shape[0]
         self.pyramid = pyramid_dim is not None
-        self.head = LinearHead(dim, num_classes) if pyramid_dim is None else FPNHead([dim] * 3, pyramid_dim, num_classes)
+        self.head = (
+            LinearHead(dim, num_classes) if pyramid_dim is None else FPNHead([dim] * 3, pyramid_dim, num_classes)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) to logits (B, classes, H, W)."""
@@ -183,7 +187,9 @@ class SwinSegmenter(nn.Module):
         stages = len(backbone.layers)
         first = backbone.head.in_features // 2 ** (stages - 1)
         dims = [first * 2**i for i in range(stages)]
-        self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in dims)  # one per stage, as Swin's own segmentation code has
+        self.norms = nn.ModuleList(
+            nn.LayerNorm(dim) for dim in dims
+        )  # one per stage, as Swin's own segmentation code has
         self.head = FPNHead(dims, pyramid_dim, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:

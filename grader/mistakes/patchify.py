@@ -128,9 +128,13 @@ def with_range(height, width, patch_size):
 # --------------------------------------------------------------------------------------- patchify, and three more ways
 
 RAW = "A plain reshape: it never moves a number, so each “patch” is a stripe of neighbouring rows, not a square."
-LATE_CHANNELS = "The channel axis is still in front of the grid when everything is flattened, so channels mix up the patches."
+LATE_CHANNELS = (
+    "The channel axis is still in front of the grid when everything is flattened, so channels mix up the patches."
+)
 COLUMN_MAJOR = "The patches stand column by column; they must stand in reading order, row by row."
-CHANNELS_LAST = "Inside a patch the numbers stand as (P, P, C); this course, like a convolution's weight, uses (C, P, P)."
+CHANNELS_LAST = (
+    "Inside a patch the numbers stand as (P, P, C); this course, like a convolution's weight, uses (C, P, P)."
+)
 TRANSPOSED = "Each patch is transposed: its rows and columns are swapped."
 DILATED = "Every “patch” takes pixels from all over the image, a grid apart, in place of neighbours: the two factors of H, or of W, are swapped."
 BATCH_MERGED = "The batch is merged into the sequence: the patches of all images follow each other in one long list."
@@ -194,7 +198,9 @@ def cropped(images, patch_size):
     return rearrange(whole, "b c (h p) (w q) -> b (h w) (c p q)", p=patch_size, q=patch_size)
 
 
-@mistake(PATCHIFY, "An image that does not divide is padded without a word, so some tokens hold pixels that do not exist.")
+@mistake(
+    PATCHIFY, "An image that does not divide is padded without a word, so some tokens hold pixels that do not exist."
+)
 def padded(images, patch_size):
     h, w = images.shape[-2:]
     whole = F.pad(images, (0, -w % patch_size, 0, -h % patch_size))
@@ -291,7 +297,9 @@ def back_by_reshape(patches, patch_size, grid):
     return patches.reshape(len(patches), -1, rows * patch_size, cols * patch_size)
 
 
-@mistake(UNPATCHIFY, "The axes are not interleaved before the last reshape: rows, cols, P, P in place of rows, P, cols, P.")
+@mistake(
+    UNPATCHIFY, "The axes are not interleaved before the last reshape: rows, cols, P, P in place of rows, P, cols, P."
+)
 def not_interleaved(patches, patch_size, grid):
     rows, cols = _checked(patches, grid)
     x = patches.reshape(len(patches), rows, cols, -1, patch_size, patch_size).permute(0, 3, 1, 2, 4, 5)
@@ -325,7 +333,9 @@ def back_transposed(patches, patch_size, grid):
     return _back("b (h w) (c q p) -> b c (h p) (w q)", patches, patch_size, grid)
 
 
-@mistake(UNPATCHIFY, "The pixels of a patch are spread over the whole image, a grid apart, in place of standing together.")
+@mistake(
+    UNPATCHIFY, "The pixels of a patch are spread over the whole image, a grid apart, in place of standing together."
+)
 def back_dilated(patches, patch_size, grid):
     return _back("b (h w) (c p q) -> b c (p h) (q w)", patches, patch_size, grid)
 
@@ -462,7 +472,10 @@ def unfold_without_transpose(images, patch_size):
     return F.unfold(images, patch_size, stride=patch_size)
 
 
-@mistake(UNFOLD, "The result of `F.unfold` is reshaped to (B, N, C·P·P) where it must be transposed: the numbers get mixed up.")
+@mistake(
+    UNFOLD,
+    "The result of `F.unfold` is reshaped to (B, N, C·P·P) where it must be transposed: the numbers get mixed up.",
+)
 def unfold_then_reshape(images, patch_size):
     x = F.unfold(images, patch_size, stride=patch_size)
     return x.reshape(x.shape[0], x.shape[2], x.shape[1])
@@ -488,7 +501,9 @@ def unfold_padded(images, patch_size):
     return F.unfold(images, patch_size, stride=patch_size, padding=patch_size // 2).transpose(1, 2)
 
 
-@mistake(UNFOLD, "`tensor.unfold` twice leaves the channels in front of the grid; the flattening then mixes up the patches.")
+@mistake(
+    UNFOLD, "`tensor.unfold` twice leaves the channels in front of the grid; the flattening then mixes up the patches."
+)
 def tensor_unfold_without_moving_channels(images, patch_size):
     windows = images.unfold(2, patch_size, patch_size).unfold(3, patch_size, patch_size)
     return windows.reshape(images.shape[0], -1, images.shape[1] * patch_size**2)
@@ -528,7 +543,9 @@ def kernel_channels_last(channels, patch_size):
     return rearrange(_eye(channels, patch_size), "(c p q) d r s -> (p q c) d r s", c=channels, p=patch_size)
 
 
-@mistake(KERNEL, "The weight is turned by half a turn. torch's convolution does not flip its weight, so no turn is needed.")
+@mistake(
+    KERNEL, "The weight is turned by half a turn. torch's convolution does not flip its weight, so no turn is needed."
+)
 def kernel_flipped(channels, patch_size):
     return _eye(channels, patch_size).flip(-1, -2)
 
@@ -554,7 +571,10 @@ def kernel_averages(channels, patch_size):
     return _eye(channels, patch_size) / patch_size**2
 
 
-@mistake(KERNEL, "The weight has one input channel; a convolution over C channels needs C (or `groups`, which is another order).")
+@mistake(
+    KERNEL,
+    "The weight has one input channel; a convolution over C channels needs C (or `groups`, which is another order).",
+)
 def kernel_one_channel(channels, patch_size):
     plane = torch.eye(patch_size**2).reshape(patch_size**2, 1, patch_size, patch_size)
     return plane.repeat(channels, 1, 1, 1)

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitcourse.checking import close, differs, images, normal, raises, require, shape, visible_check
-from vitcourse.quiz import question
 
 Patchify = Callable[[Tensor, int], Tensor]
 
@@ -51,8 +50,16 @@ def patch_grid(answer: Callable[[int, int, int], tuple[int, int]]) -> None:
     require(tuple(answer(224, 224, 16)) == (14, 14), "224×224 with P = 16 is a grid of 14×14")
     require(tuple(answer(7, 21, 7)) == (1, 3), "7×21 with P = 7 is a grid of 1×3")
     see = DIVIDE
-    raises(ValueError, lambda: answer(30, 48, 16), "a height of 30 does not divide by 16: raise ValueError", hint=2, see=see)
-    raises(ValueError, lambda: answer(32, 50, 16), "a width of 50 does not divide by 16: raise ValueError", hint=2, see=see)
+    raises(
+        ValueError,
+        lambda: answer(30, 48, 16),
+        "a height of 30 does not divide by 16: raise ValueError",
+        hint=2,
+        see=see,
+    )
+    raises(
+        ValueError, lambda: answer(32, 50, 16), "a width of 50 does not divide by 16: raise ValueError", hint=2, see=see
+    )
     raises(
         ValueError,
         lambda: answer(4, 9, 6),
@@ -151,7 +158,9 @@ def _patches(answer: Patchify, exercise: str) -> None:
         )  # fmt: skip
     got = shape(got, (2, 6, 12), "2 images of 4×6 pixels, P = 2: each has N = 6 patches of C·P·P = 12 numbers", hint=1)
 
-    swapped = pictures.unflatten(3, (2, 3)).unflatten(2, (2, 2))  # H and W split in the wrong order: (P, rows), (P, cols)
+    swapped = pictures.unflatten(3, (2, 3)).unflatten(
+        2, (2, 2)
+    )  # H and W split in the wrong order: (P, rows), (P, cols)
     wrong = {
         "raw": (pictures.reshape(2, 6, 12), STRIPES,
                 "this is a plain reshape: the first “patch” is the first 12 pixels of the top rows, not a square"),
@@ -173,7 +182,12 @@ def _patches(answer: Patchify, exercise: str) -> None:
     close(got, right, f"the first patch of the first image must be {right[0, 0].int().tolist()}", hint=2, see=ORDER)
 
     one = normal(1, 1, 9, 6).transpose(2, 3)  # one grey image, 6×9, not contiguous
-    close(answer(one, 3), _slices(one, 3).flatten(3).flatten(1, 2), "one grey image of 6×9 with P = 3 comes out wrong", see=ORDER)
+    close(
+        answer(one, 3),
+        _slices(one, 3).flatten(3).flatten(1, 2),
+        "one grey image of 6×9 with P = 3 comes out wrong",
+        see=ORDER,
+    )
     whole = normal(2, 2, 4, 4)
     close(answer(whole, 4), whole.reshape(2, 1, 32), "a patch as large as the image is one patch: N = 1")
 
@@ -260,7 +274,9 @@ def unpatchify(answer: Callable[[Tensor, int, tuple[int, int]], Tensor]) -> None
     for grid in ((6, 2), (3, 4)):
         size = (grid[0] * 2, grid[1] * 2)
         expected = F.fold(grey.transpose(1, 2), size, kernel_size=2, stride=2)
-        close(answer(grey, 2, grid), expected, f"12 patches on a grid of {grid[0]}×{grid[1]} come back wrong", see=SKEWED)
+        close(
+            answer(grey, 2, grid), expected, f"12 patches on a grid of {grid[0]}×{grid[1]} come back wrong", see=SKEWED
+        )
     raises(ValueError, lambda: answer(grey, 2, (3, 5)), "12 patches do not fill a grid of 3×5: raise ValueError", hint=3,
            mistake="no_error_for_the_grid")  # fmt: skip
     raises(ValueError, lambda: answer(grey, 2, (2, 5)), "12 patches do not fit a grid of 2×5: raise ValueError", hint=3)
@@ -277,7 +293,9 @@ def patch_kernel(answer: Callable[[int, int], Tensor]) -> None:
                 mistake="kernel_as_matrix")  # fmt: skip
         require(tuple(weight.shape) != (12, 1, 2, 2), "the second axis is the input channels: here 3, not 1", hint=1,
                 mistake="kernel_one_channel")  # fmt: skip
-    weight = shape(weight, (12, 3, 2, 2), "12 outputs, one per number of the patch, each with a weight of 3×2×2", hint=1)
+    weight = shape(
+        weight, (12, 3, 2, 2), "12 outputs, one per number of the patch, each with a weight of 3×2×2", hint=1
+    )
     pictures = images(2, 3, 4, 6)
     cut = _slices(pictures, 2)
     right = cut.flatten(3).flatten(1, 2)
@@ -321,10 +339,18 @@ def attention_pairs(answer: Callable[[int, int, int], tuple[int, int]]) -> None:
     }
     for numbers_, (message, mistake) in named.items():
         require((tokens, pairs) != numbers_, f"32×48 with P = 8: {message}", hint=2, mistake=mistake)
-    require((tokens, pairs) == (24, 576), f"32×48 with P = 8 has 24 tokens and 576 pairs, you have {(tokens, pairs)}", hint=1)
+    require(
+        (tokens, pairs) == (24, 576),
+        f"32×48 with P = 8 has 24 tokens and 576 pairs, you have {(tokens, pairs)}",
+        hint=1,
+    )
     for sizes, expected in (((224, 224, 16), (196, 38416)), ((32, 32, 8), (16, 256)), ((7, 21, 7), (3, 9))):
         h, w, p = sizes
-        require(tuple(answer(*sizes)) == expected, f"{h}×{w} with P = {p} has {expected[0]} tokens and {expected[1]} pairs", hint=1)
+        require(
+            tuple(answer(*sizes)) == expected,
+            f"{h}×{w} with P = {p} has {expected[0]} tokens and {expected[1]} pairs",
+            hint=1,
+        )
     for sizes in ((30, 48, 8), (32, 50, 8)):
         raises(ValueError, lambda sizes=sizes: answer(*sizes),  # type: ignore[misc]
                f"{sizes[0]}×{sizes[1]} does not divide into patches of side 8: raise ValueError", hint=3, see=DIVIDE,
