@@ -28,6 +28,11 @@ COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Is: ast.IsNot, ast.IsNot: ast.Is,
 }  # fmt: skip
 SYMMETRIC = {"transpose", "swapaxes", "max", "min", "maximum", "minimum", "gcd"}  # the order of arguments is free
+# Dropping these changes a type or a memory layout, seldom a value: not worth asking for.
+CASTS = {"float", "int", "bool", "tuple", "list", "long", "double", "contiguous", "type_as", "to"}
+# Dropping or changing these keywords only relaxes a check, or leaves einops to infer one size of two.
+FREE_KEYWORDS = {"strict"}
+EINOPS = {"rearrange", "repeat", "reduce"}
 MODULES = {"torch", "F", "nn", "math", "einops", "np"}
 
 
@@ -59,20 +64,30 @@ def mutants_of(exercise: Exercise) -> Iterator[Mutant]:
     for holder in tree.body:
         if not isinstance(holder, (ast.FunctionDef, ast.ClassDef)) or holder.name not in exercise.objects:
             continue
+        skipped = {id(inner) for node in ast.walk(holder) if _is_words(node) for inner in ast.walk(node)}
         for node in ast.walk(holder):
             line = getattr(node, "lineno", 0)
-            if not any(line in region for region in regions):
+            if id(node) in skipped or not any(line in region for region in regions):
                 continue
-            for variant, (before, after) in enumerate(_changes(node)):
-                change = f"`{before}` → `{after}`"
+            for variant, changed in enumerate(_variants(node)):
+                change = f"`{ast.unparse(node)}` → `{ast.unparse(changed)}`"
                 seen[change] = seen.get(change, 0) + 1
                 if seen[change] > 1:
                     change += f" ({seen[change]})"
                 yield Mutant(exercise.id, change, _apply(tree, node, variant))
 
 
-def _variants(node: ast.AST) -> Iterator[ast.AST]:
-    """The changed versions of one node."""
+def _is_words(node: ast.AST) -> bool:
+    """A message, or a keyword that only relaxes a check: nothing in it changes a result."""
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.keyword) and node.arg in FREE_KEYWORDS)
+
+
+def _variants(node: ast.AST) -> list[ast.AST]:
+    """The changed versions of one node that read differently."""
+    return [v for v in _all_variants(node) if ast.unparse(v) != ast.unparse(node)]
+
+
+def _all_variants(node: ast.AST) -> Iterator[ast.AST]:
     if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
         yield ast.BinOp(node.left, OPERATORS[type(node.op)](), node.right)
     if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Sub, ast.Div, ast.MatMult, ast.FloorDiv)):
@@ -92,27 +107,26 @@ def _variants(node: ast.AST) -> Iterator[ast.AST]:
     elif isinstance(node, ast.Constant) and isinstance(node.value, float):
         yield ast.Constant(node.value * 1.5 + 0.1)
     if isinstance(node, ast.Call):
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
         owner = node.func.value if isinstance(node.func, ast.Attribute) else None
         named = owner.id if isinstance(owner, ast.Name) else None
-        if owner is not None and named not in MODULES | {"self"}:
+        if name in CASTS:
+            pass
+        elif owner is not None and named not in MODULES | {"self"}:
             yield owner  # x.y() → x
         elif named == "self" and node.args:
             yield node.args[0]  # self.norm(x) → x
         elif len(node.args) == 1 and not isinstance(node.args[0], ast.Starred):
             yield node.args[0]
-        for index in range(len(node.keywords)):
+        for index, keyword in enumerate(node.keywords):
+            if keyword.arg in FREE_KEYWORDS or name in EINOPS:
+                continue
             yield ast.Call(node.func, node.args, node.keywords[:index] + node.keywords[index + 1 :])
-        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
         starred = any(isinstance(a, ast.Starred) for a in node.args[:2])
         if len(node.args) >= 2 and not starred and name not in SYMMETRIC:
             yield ast.Call(node.func, [node.args[1], node.args[0], *node.args[2:]], node.keywords)
     if isinstance(node, ast.Raise):
         yield ast.Pass()
-
-
-def _changes(node: ast.AST) -> Iterator[tuple[str, str]]:
-    for variant in _variants(node):
-        yield ast.unparse(node), ast.unparse(variant)
 
 
 class _Replace(ast.NodeTransformer):
@@ -122,7 +136,7 @@ class _Replace(ast.NodeTransformer):
     def visit(self, node: ast.AST) -> ast.AST:
         if not self.done and _place(node) == self.place:
             self.done = True
-            return list(_variants(node))[self.variant]
+            return _variants(node)[self.variant]
         return super().generic_visit(node)
 
 
