@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import einops
 import torch
 import torch.nn.functional as F
@@ -270,7 +272,7 @@ class no_top_down(_FPN):  # noqa: N801
 )
 class one_step_only(_FPN):  # noqa: N801
     def down(self, levels):
-        raised = [self.raise_(c, f.shape[-2:]) for f, c in zip(levels, levels[1:], strict=False)]
+        raised = [self.raise_(c, f.shape[-2:]) for f, c in pairwise(levels)]
         return [f + c for f, c in zip(levels, raised, strict=False)] + levels[-1:]
 
 
