@@ -190,14 +190,17 @@ def diagnosis(
     cases = {c.name: c for c in cases_of(exercise_id)}
     matches = []
     for entry in mistakes_of(exercise_id):
-        if all(_same(cases[r.name], outcomes.get(r.name, {}), _mistaken(entry.id, r.name, seed)) for r in results):
+        if all(
+            _same(cases[r.name], outcomes.get(r.name, {}), _mistaken(entry.id, r.name, seed, torch.get_default_dtype()))
+            for r in results
+        ):
             matches.append(entry)
     sentences = {m.words for m in matches}
     return (matches[0].name, matches[0].words) if len(sentences) == 1 else ("", "")
 
 
 @lru_cache(maxsize=4096)
-def _mistaken(entry_id: str, case_name: str, seed: int) -> dict[str, Any]:
+def _mistaken(entry_id: str, case_name: str, seed: int, dtype: torch.dtype) -> dict[str, Any]:
     exercise_id, name = entry_id.split(":")
     entry = next(e for e in mistakes_of(exercise_id) if e.name == name)
     found = next(c for c in cases_of(exercise_id) if c.name == case_name)

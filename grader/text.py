@@ -144,8 +144,8 @@ def _markdown(path: Path, source: str, line: int, before: list[Block]) -> Block:
         if name in FOLDED:
             if not title:
                 raise TextError(path, at, f"{{{name}}} needs a title")
-            label = f"Hint {title}" if name == "hint" else title
-            return f"<details><summary>{label}</summary>\n\n{body.strip()}\n\n</details>"
+            label = f"Hint {title}" if name == "hint" else re.sub(r"`(.+?)`", r"<code>\1</code>", title)
+            return f"<details><summary>{label}</summary>\n\n{body.strip()}\n\n</details>\n"
         if name in FRAMED:
             quoted = "\n".join(f"> {text}".rstrip() for text in body.strip().split("\n"))
             return f"> **{title or FRAMED[name]}**\n>\n{quoted}"

@@ -24,9 +24,9 @@ def patch_grid(height: int, width: int, patch_size: int) -> tuple[int, int]:
     """
     ### BEGIN SOLUTION
     if height < 1 or width < 1 or patch_size < 1:
-        raise ValueError(f"height, width and patch size must be positive, got {height}, {width} and {patch_size}")
+        raise ValueError(f"sizes must be positive, got {height}×{width} and P = {patch_size}")
     if height % patch_size or width % patch_size:
-        raise ValueError(f"an image of {height}×{width} pixels does not divide into patches of side {patch_size}")
+        raise ValueError(f"{height}×{width} pixels do not divide into patches of side {patch_size}")
     return height // patch_size, width // patch_size
     ### END SOLUTION
 
@@ -34,8 +34,9 @@ def patch_grid(height: int, width: int, patch_size: int) -> tuple[int, int]:
 def patchify(images: Tensor, patch_size: int) -> Tensor:
     """Cut images into a sequence of flattened patches (Dosovitskiy et al. 2021, section 3.1).
 
-    The patches stand in reading order: left to right, then the next row. Inside a patch the numbers stand in the
-    order (C, P, P): all of channel 0 row by row, then channel 1, and so on. (The paper does not fix this order.)
+    The patches stand in reading order: left to right, then the next row. Inside a patch the numbers
+    stand in the order (C, P, P): all of channel 0 row by row, then channel 1, and so on. (The paper
+    leaves this order open.)
 
     Args:
         images: (B, C, H, W).
@@ -50,7 +51,7 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
     ### BEGIN SOLUTION
     B, C, H, W = images.shape
     rows, cols = patch_grid(H, W, patch_size)
-    x = images.reshape(B, C, rows, patch_size, cols, patch_size)  # every axis of the grid gets a name of its own
+    x = images.reshape(B, C, rows, patch_size, cols, patch_size)  # split H and W
     x = x.permute(0, 2, 4, 1, 3, 5)  # (B, rows, cols, C, P, P)
     return x.reshape(B, rows * cols, C * patch_size**2)  # (B, N, C·P·P)
     ### END SOLUTION
@@ -116,8 +117,9 @@ def patchify_unfold(images: Tensor, patch_size: int) -> Tensor:
 def patch_kernel(channels: int, patch_size: int) -> Tensor:
     """Make the weight with which a convolution of stride P cuts patches.
 
-    Output channel k of the convolution must be number k of the patch vector, in the order (C, P, P). So with this
-    weight `F.conv2d(images, weight, stride=P)` has the shape (B, C·P·P, H/P, W/P) and holds the patch vectors.
+    Output channel k of the convolution must be number k of the patch vector, in the order (C, P, P).
+    So `F.conv2d(images, weight, stride=P)` has the shape (B, C·P·P, H/P, W/P): at each place of the
+    grid it holds that patch's vector.
 
     Args:
         channels: C.

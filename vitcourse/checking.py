@@ -141,7 +141,8 @@ def _count() -> None:
 
 
 def _fail(message: str, detail: str, hint: int | None, see: str | None, mistake: str | None) -> NoReturn:
-    sentence = message[:1].upper() + message[1:]
+    first = message.split(" ", 1)[0]
+    sentence = message[:1].upper() + message[1:] if first.isalpha() else message  # not `nn.Linear`
     sentence += "" if sentence.endswith((".", "?", "!")) else "."
     raise CheckFailed(f"{sentence} ({detail})" if detail else sentence, hint, see, mistake)
 

@@ -23,6 +23,10 @@ def _grid(height, width, patch_size):
     return height // patch_size, width // patch_size
 
 
+def _grid_of(images, patch_size):
+    return _grid(images.shape[-2], images.shape[-1], patch_size)
+
+
 # ------------------------------------------------------------------------------------------------------- patch_grid
 
 
@@ -157,37 +161,37 @@ def double_unfold_without_moving_channels(images, patch_size):
 
 @mistake(PATCHIFY, COLUMN_MAJOR)
 def column_major(images, patch_size):
-    _grid(*images.shape[-2:], patch_size)
+    _grid_of(images, patch_size)
     return rearrange(images, "b c (h p) (w q) -> b (w h) (c p q)", p=patch_size, q=patch_size)
 
 
 @mistake(PATCHIFY, CHANNELS_LAST)
 def channels_last(images, patch_size):
-    _grid(*images.shape[-2:], patch_size)
+    _grid_of(images, patch_size)
     return rearrange(images, "b c (h p) (w q) -> b (h w) (p q c)", p=patch_size, q=patch_size)
 
 
 @mistake(PATCHIFY, TRANSPOSED)
 def transposed_patches(images, patch_size):
-    _grid(*images.shape[-2:], patch_size)
+    _grid_of(images, patch_size)
     return rearrange(images, "b c (h p) (w q) -> b (h w) (c q p)", p=patch_size, q=patch_size)
 
 
 @mistake(PATCHIFY, DILATED)
 def dilated(images, patch_size):
-    _grid(*images.shape[-2:], patch_size)
+    _grid_of(images, patch_size)
     return rearrange(images, "b c (p h) (q w) -> b (h w) (c p q)", p=patch_size, q=patch_size)
 
 
 @mistake(PATCHIFY, "`F.unfold` gives (B, C·P·P, N): it must be transposed, not reshaped, to (B, N, C·P·P).")
 def unfold_reshaped(images, patch_size):
-    rows, cols = _grid(*images.shape[-2:], patch_size)
+    rows, cols = _grid_of(images, patch_size)
     return F.unfold(images, patch_size, stride=patch_size).reshape(len(images), rows * cols, -1)
 
 
 @mistake(PATCHIFY, "The result is (B, C·P·P, N): one column per patch where one row per patch is wanted.")
 def features_first(images, patch_size):
-    _grid(*images.shape[-2:], patch_size)
+    _grid_of(images, patch_size)
     return F.unfold(images, patch_size, stride=patch_size)
 
 
@@ -209,44 +213,44 @@ def padded(images, patch_size):
 
 @mistake(PATCHIFY, "The patches overlap: the window must move by P, not by one pixel.")
 def overlapping(images, patch_size):
-    _grid(*images.shape[-2:], patch_size)
+    _grid_of(images, patch_size)
     return F.unfold(images, patch_size).transpose(1, 2)
 
 
 @mistake(PATCHIFY, BATCH_MERGED)
 def batch_merged(images, patch_size):
-    _grid(*images.shape[-2:], patch_size)
+    _grid_of(images, patch_size)
     return rearrange(images, "b c (h p) (w q) -> (b h w) (c p q)", p=patch_size, q=patch_size)
 
 
 @mistake(PATCHIFY, "The channels are separate tokens: one patch of all C channels must be one vector.")
 def channels_as_tokens(images, patch_size):
-    _grid(*images.shape[-2:], patch_size)
+    _grid_of(images, patch_size)
     return rearrange(images, "b c (h p) (w q) -> b (c h w) (p q)", p=patch_size, q=patch_size)
 
 
 @alternative(PATCHIFY, "einops")
 def by_einops(images, patch_size):
-    _grid(*images.shape[-2:], patch_size)
+    _grid_of(images, patch_size)
     return rearrange(images, "b c (h p) (w q) -> b (h w) (c p q)", p=patch_size, q=patch_size)
 
 
 @alternative(PATCHIFY, "F.unfold")
 def by_unfold(images, patch_size):
-    _grid(*images.shape[-2:], patch_size)
+    _grid_of(images, patch_size)
     return F.unfold(images, patch_size, stride=patch_size).transpose(1, 2)
 
 
 @alternative(PATCHIFY, "tensor.unfold twice, channels moved behind the grid")
 def by_double_unfold(images, patch_size):
-    _grid(*images.shape[-2:], patch_size)
+    _grid_of(images, patch_size)
     windows = images.unfold(2, patch_size, patch_size).unfold(3, patch_size, patch_size)  # (B, C, rows, cols, P, P)
     return windows.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
 
 
 @alternative(PATCHIFY, "a strided convolution with an identity weight, flattened and transposed")
 def by_convolution(images, patch_size):
-    _grid(*images.shape[-2:], patch_size)
+    _grid_of(images, patch_size)
     length = images.shape[1] * patch_size**2
     weight = torch.eye(length, dtype=images.dtype).view(length, images.shape[1], patch_size, patch_size)
     return F.conv2d(images, weight, stride=patch_size).flatten(2).transpose(1, 2)

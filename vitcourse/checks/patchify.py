@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import numbers
+import operator
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vitcourse.checking import close, differs, images, normal, raises, require, shape, visible_check
+from vitcourse.quiz import question
 
 Patchify = Callable[[Tensor, int], Tensor]
 
@@ -21,8 +23,44 @@ DIVIDE = "The last rows or columns of the picture are gone"
 BATCH = "It works for one picture and fails for a batch"
 SKEWED = "The picture comes back with the wrong height and width"
 BLOCKS = "The patches come back in the wrong places"
-UNFOLDED = "`F.unfold` gives (B, 768, 196) and I want (B, 196, 768)"
+UNFOLDED = "F.unfold gives (B, 768, 196) and I want (B, 196, 768)"
 CONVOLVED = "The convolution gives other numbers than patchify"
+
+
+def _is_whole(number: Any) -> bool:
+    """Usable as a size: int, numpy integer, integer tensor; not a float."""
+    try:
+        operator.index(number)
+    except TypeError:
+        return False
+    return True
+
+
+def _same(a: Any, b: Tensor) -> bool:
+    return isinstance(a, Tensor) and a.shape == b.shape and bool(torch.allclose(a.detach().to(b), b))
+
+
+def _outcome(call: Callable[[], Any]) -> str:
+    """What a call returns, or which exception it raises, as text."""
+    try:
+        return str(tuple(int(n) for n in call()))
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        return type(error).__name__
+
+
+def _refuses(call: Callable[[], Any], message: str, mistake: str, *, hint: int, see: str | None = None) -> None:
+    """The call raises ValueError; where it raises nothing at all, that is `mistake`."""
+    try:
+        call()
+    except NotImplementedError:
+        raise
+    except Exception:
+        silent = False
+    else:
+        silent = True
+    raises(ValueError, call, message, hint=hint, see=see, mistake=mistake if silent else None)
 
 
 # ----------------------------------------------------------------------------------------------------------- patch_grid
@@ -42,7 +80,7 @@ def patch_grid(answer: Callable[[int, int, int], tuple[int, int]]) -> None:
     )
     require(tuple(found) == (2, 3), f"32×48 with P = 16 has 2 rows and 3 columns of patches, you have {tuple(found)}")
     require(
-        all(isinstance(n, numbers.Integral) for n in found),
+        all(_is_whole(n) for n in found),
         "the counts must be whole numbers (`int`), because they become a shape: divide with `//`",
         hint=1,
         mistake="grid_of_floats",
@@ -50,30 +88,28 @@ def patch_grid(answer: Callable[[int, int, int], tuple[int, int]]) -> None:
     require(tuple(answer(224, 224, 16)) == (14, 14), "224×224 with P = 16 is a grid of 14×14")
     require(tuple(answer(7, 21, 7)) == (1, 3), "7×21 with P = 7 is a grid of 1×3")
     see = DIVIDE
-    raises(
-        ValueError,
-        lambda: answer(30, 48, 16),
-        "a height of 30 does not divide by 16: raise ValueError",
-        hint=2,
-        see=see,
-    )
-    raises(
-        ValueError, lambda: answer(32, 50, 16), "a width of 50 does not divide by 16: raise ValueError", hint=2, see=see
-    )
-    raises(
-        ValueError,
+    tall = [_outcome(lambda h=h, w=w: answer(h, w, 16)) for h, w in ((30, 48), (32, 50), (30, 50))]  # type: ignore[misc]
+    guess = {
+        ("(1, 3)", "(2, 3)", "(1, 3)"): "grid_rounds_down", ("(2, 3)", "(2, 4)", "(2, 4)"): "grid_rounds_up",
+        ("ValueError", "(2, 3)", "ValueError"): "only_height_tested", ("(1, 3)", "(2, 3)", "ValueError"): "both_must_fail",
+        ("AssertionError",) * 3: "grid_asserts",
+    }.get((tall[0], tall[1], tall[2]))  # fmt: skip
+    raises(ValueError, lambda: answer(30, 48, 16), "a height of 30 does not divide by 16: raise ValueError", hint=2, see=see,
+           mistake=guess)  # fmt: skip
+    raises(ValueError, lambda: answer(32, 50, 16), "a width of 50 does not divide by 16: raise ValueError", hint=2, see=see,
+           mistake=guess)  # fmt: skip
+    _refuses(
         lambda: answer(4, 9, 6),
         "4×9 has 36 pixels, and a patch of side 6 too, but it does not fit: test each side, not the area",
+        "only_area_tested",
         hint=2,
-        mistake="only_area_tested",
     )
-    for sizes in ((0, 48, 16), (32, 0, 16), (32, 48, 0), (32, 48, -16), (-32, -48, -16)):
-        raises(
-            ValueError,
+    for sizes in ((0, 48, 16), (32, 0, 16), (32, 48, -16), (-32, -48, -16), (32, 48, 0)):
+        _refuses(
             lambda sizes=sizes: answer(*sizes),  # type: ignore[misc]
             f"sizes {sizes} are not all positive: raise ValueError before you divide",
+            "not_positive_passes",
             hint=3,
-            mistake="not_positive_passes",
         )
 
 
@@ -123,12 +159,12 @@ def _patches(answer: Patchify, exercise: str) -> None:
         require(
             not is_shape((2, 12, 6)),
             "this is (B, C·P·P, N), one column per patch: swap the last two axes so that each row is a patch",
-            hint=3, see=UNFOLDED, mistake=name.get("first"),
+            hint=3, see=UNFOLDED, mistake=name.get("first") if _same(got, right.mT) else None,
         )  # fmt: skip
         require(
             not is_shape((12, 12)),
             "the batch has become part of the sequence: each image keeps a sequence of its own, (2, 6, 12)",
-            hint=2, see=BATCH, mistake=name.get("batch"),
+            hint=2, see=BATCH, mistake=name.get("batch") if _same(got, right.flatten(0, 1)) else None,
         )  # fmt: skip
         require(
             not is_shape((2, 18, 4)),
@@ -150,7 +186,7 @@ def _patches(answer: Patchify, exercise: str) -> None:
             hint=2, mistake=name.get("padded"),
         )  # fmt: skip
         require(not is_shape((2, 2, 3, 12)), "the grid still has two axes: put rows and cols into one axis of length N",
-                hint=3, mistake=name.get("grid"))  # fmt: skip
+                hint=3, mistake=name.get("grid") if _same(got, cut.flatten(3)) else None)  # fmt: skip
         require(
             not is_shape((2, 4, 18)),
             "4 patches of 2×3 pixels: P is the side of a patch in pixels, not the number of patches on a side",
@@ -229,10 +265,7 @@ def unpatchify(answer: Callable[[Tensor, int, tuple[int, int]], Tensor]) -> None
     pictures = images(2, 3, 4, 6)
     cut = _slices(pictures, 2)  # (B, rows, cols, C, P, P), rows = 2, cols = 3
     patches = cut.flatten(3).flatten(1, 2)  # (2, 6, 12)
-    try:
-        got = answer(patches, 2, (2, 3))
-    except NotImplementedError:
-        raise
+    got = answer(patches, 2, (2, 3))
     if isinstance(got, Tensor):
         require(tuple(got.shape) != (2, 3, 6, 4), "the image came back 6×4, it was 4×6: grid is (rows, cols)", hint=1,
                 see=SKEWED, mistake="grid_read_swapped")  # fmt: skip
@@ -262,15 +295,14 @@ def unpatchify(answer: Callable[[Tensor, int, tuple[int, int]], Tensor]) -> None
     close(got, pictures, "every pixel must return to its place: unpatchify(patchify(x)) = x", hint=2, see=BLOCKS)
 
     grey = normal(1, 12, 4)
+    three = "12 grey patches of 2×2 should give one channel: C is the patch length divided by P², not always 3"
     try:
         one = answer(grey, 2, (3, 4))
     except NotImplementedError:
         raise
-    except Exception:
-        one = torch.zeros(0)
-    require(tuple(one.shape) == (1, 1, 6, 8),
-            "12 grey patches of 2×2 should give one channel: C is the patch length divided by P², not always 3",
-            hint=1, see=COLOURS, mistake="three_channels_assumed")  # fmt: skip
+    except Exception:  # four numbers do not make three channels
+        require(False, three, hint=1, see=COLOURS, mistake="three_channels_assumed")
+    shape(one, (1, 1, 6, 8), three, hint=1, see=COLOURS)
     for grid in ((6, 2), (3, 4)):
         size = (grid[0] * 2, grid[1] * 2)
         expected = F.fold(grey.transpose(1, 2), size, kernel_size=2, stride=2)
@@ -278,7 +310,7 @@ def unpatchify(answer: Callable[[Tensor, int, tuple[int, int]], Tensor]) -> None
             answer(grey, 2, grid), expected, f"12 patches on a grid of {grid[0]}×{grid[1]} come back wrong", see=SKEWED
         )
     raises(ValueError, lambda: answer(grey, 2, (3, 5)), "12 patches do not fill a grid of 3×5: raise ValueError", hint=3,
-           mistake="no_error_for_the_grid")  # fmt: skip
+           mistake="no_error_for_the_grid" if _outcome(lambda: answer(grey, 2, (3, 5))) == "RuntimeError" else None)  # fmt: skip
     raises(ValueError, lambda: answer(grey, 2, (2, 5)), "12 patches do not fit a grid of 2×5: raise ValueError", hint=3)
 
 
@@ -290,7 +322,7 @@ def patch_kernel(answer: Callable[[int, int], Tensor]) -> None:
     weight = answer(3, 2)
     if isinstance(weight, Tensor):
         require(tuple(weight.shape) != (12, 12), "the matrix is right; now split its second axis into (C, P, P)", hint=3,
-                mistake="kernel_as_matrix")  # fmt: skip
+                mistake="kernel_as_matrix" if _same(weight, torch.eye(12)) else None)  # fmt: skip
         require(tuple(weight.shape) != (12, 1, 2, 2), "the second axis is the input channels: here 3, not 1", hint=1,
                 mistake="kernel_one_channel")  # fmt: skip
     weight = shape(
@@ -352,6 +384,108 @@ def attention_pairs(answer: Callable[[int, int, int], tuple[int, int]]) -> None:
             hint=1,
         )
     for sizes in ((30, 48, 8), (32, 50, 8)):
-        raises(ValueError, lambda sizes=sizes: answer(*sizes),  # type: ignore[misc]
-               f"{sizes[0]}×{sizes[1]} does not divide into patches of side 8: raise ValueError", hint=3, see=DIVIDE,
-               mistake="pairs_round_down")  # fmt: skip
+        _refuses(lambda sizes=sizes: answer(*sizes),  # type: ignore[misc]
+                 f"{sizes[0]}×{sizes[1]} does not divide into patches of side 8: raise ValueError", "pairs_round_down",
+                 hint=3, see=DIVIDE)  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------------ questions
+
+question(
+    "patchify.pixels_as_tokens",
+    right="C",
+    why="224 · 224 = 50,176 tokens, and 50,176² = 2,517,630,976 scores: in float32 about 10 GB, for one picture, in one "
+    "head of one layer.",
+    wrong={
+        "A": "50,176 is the number of pixels, so of tokens. The table has one entry for every pair of them.",
+        "B": "2.5 million would be 50 entries per pixel. Every pixel meets all 50,176 pixels.",
+    },
+)
+question(
+    "patchify.reshape",
+    right="B",
+    why="A reshape never moves a number. It cuts the memory, which runs along the rows of the picture, into equal lengths.",
+    wrong={
+        "A": "The shape fits, and that is all. The pixels of a square do not lie side by side in memory.",
+        "C": "torch does not complain: B·N·C·P² equals B·C·H·W, and that is all a reshape asks for. This is why the mistake "
+        "is so common.",
+    },
+)
+question(
+    "patchify.halve",
+    right="16",
+    why="Half the side means 2 · 2 = 4 times as many patches, and 4² = 16 times as many pairs.",
+    wrong={
+        "2": "The side is halved in both directions: already the number of tokens grows by more than 2.",
+        "4": "4 is the factor for the tokens. The pairs are their square.",
+        "8": "The tokens grow by 2 · 2 = 4. What is the square of that?",
+        "256": "That would be a P four times as small: 4² = 16 times the tokens.",
+    },
+    otherwise="Try it: 224/16 gives 14 patches on a side, 224/8 gives 28. Count the tokens, then square both.",
+)
+question(
+    "patchify.tokens",
+    right="96",
+    why="256/32 = 8 rows and 384/32 = 12 columns: 8 · 12 = 96.",
+    wrong={
+        "20": "8 + 12. A grid holds rows times columns.",
+        "64": "That is a square grid of 8×8. This picture is wider than high.",
+        "144": "That is a square grid of 12×12. This picture is less high than wide.",
+        "3072": "That is the length of one patch vector, 3 · 32², or the pixels over P once. Count patches: HW/P².",
+        "97": "One more than the patches: the [CLS] token of lesson 2 would make it 97. Here we count patches.",
+    },
+    otherwise="Rows are 256/32, columns are 384/32. How many patches is that together?",
+)
+question(
+    "patchify.length",
+    right="588",
+    why="3 channels · 14 · 14 pixels = 588 numbers. (DINOv2, for one, uses P = 14.)",
+    wrong={
+        "196": "14 · 14 pixels, but each pixel has 3 numbers.",
+        "256": "That is N for 224×224 with P = 14: the number of tokens, not the length of one.",
+        "42": "3 · 14: a patch has 14 rows of 14 pixels.",
+        "768": "That is P = 16: 3 · 16 · 16.",
+        "150528": "That is the whole picture, 3 · 224 · 224.",
+    },
+    otherwise="A patch has P rows of P pixels, and every pixel has C numbers.",
+)
+question(
+    "patchify.order",
+    right="B",
+    why="The next step is a learned linear map. It has one column of weights for every number and does not care in which "
+    "order they come. The order matters as soon as weights travel between two codes.",
+    wrong={
+        "A": "The linear map that follows learns one weight per number of the vector. Another fixed order only permutes its rows.",
+        "C": "Nothing in the Transformer looks at neighbours inside a patch vector; a convolution over the vector would.",
+    },
+)
+question(
+    "patchify.convolution",
+    right="C",
+    why="Kernel and stride are both P, so windows never overlap and each patch is treated alone: a linear layer per patch, "
+    "written as a convolution because that is fast and short.",
+    wrong={
+        "A": "A CNN gets its power from overlapping windows in many layers, which mix neighbours. Here no pixel of one patch "
+        "ever reaches another's vector.",
+        "B": "There is a Conv2d in the code of almost every ViT. The question is what it computes.",
+    },
+)
+question(
+    "patchify.larger",
+    right="B",
+    why="Each sign is smaller than one patch. All that the model can ever know of it has to pass through a single token.",
+    wrong={
+        "A": "One object that fills the picture still covers many tokens at P = 32. Here large patches cost least.",
+        "C": "Fewer tokens are what makes this one cheap, and the sky and the fields have little detail to lose.",
+    },
+)
+question(
+    "patchify.words",
+    right="A",
+    why="BERT's 30,522 word pieces can be looked up in a table. A 16×16 patch of bytes has 256^768 possible values, so "
+    "its vector is computed from its pixels (lesson 2).",
+    wrong={
+        "B": "Both do: word i of the sentence, patch n in reading order.",
+        "C": "Self-attention compares tokens in pairs in both, and costs N² in both.",
+    },
+)

@@ -1,0 +1,1 @@
+"""Interactive explorers, each with a static picture as its fallback."""
