@@ -362,14 +362,6 @@ class SwinTransformer(nn.Module):
         ))  # fmt: skip
         self.norm = nn.LayerNorm(embed_dim * 2 ** (len(depths) - 1), eps=1e-5)
         self.head = nn.Linear(embed_dim * 2 ** (len(depths) - 1), num_classes)
-        self.apply(self._init)
-
-    @staticmethod
-    def _init(module: nn.Module) -> None:
-        if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """Images (B, 3, H, W) to the map of every stage, (B, H/4, W/4, C), (B, H/8, W/8, 2C), ..., before `norm`."""

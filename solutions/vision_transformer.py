@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -92,20 +94,6 @@ class Block(nn.Module):
         ### END SOLUTION
 
 
-@dataclass(frozen=True)
-class ViTConfig:
-    """The numbers that make a Vision Transformer; the defaults are ViT-B/16. The MLP's hidden width is always 4D."""
-
-    img_size: int = 224  # H = W, in pixels
-    patch_size: int = 16  # P
-    in_chans: int = 3  # C
-    num_classes: int = 1000  # K
-    embed_dim: int = 768  # D
-    depth: int = 12  # L
-    num_heads: int = 12  # h
-    drop_path: float = 0.0
-
-
 class VisionTransformer(nn.Module):
     """The Vision Transformer (Dosovitskiy et al. 2021, eqs. 1 to 4), with timm's parameter names.
 
@@ -163,10 +151,19 @@ class VisionTransformer(nn.Module):
         return self.head(x)
         ### END SOLUTION
 
-    @classmethod
-    def from_config(cls, config: ViTConfig) -> VisionTransformer:
-        """Build the model that a `ViTConfig` describes."""
-        return cls(**asdict(config))
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """The numbers that make a Vision Transformer; the defaults are ViT-B/16. The MLP's hidden width is always 4D."""
+
+    img_size: int = 224  # H = W, in pixels
+    patch_size: int = 16  # P
+    in_chans: int = 3  # C
+    num_classes: int = 1000  # K
+    embed_dim: int = 768  # D
+    depth: int = 12  # L
+    num_heads: int = 12  # h
+    drop_path: float = 0.0
 
 
 # Dosovitskiy et al. 2021, table 1, and Touvron et al. 2021, table 1.
@@ -181,7 +178,7 @@ PRESETS = {
 
 def create(name: str, **changes: int | float) -> VisionTransformer:
     """A preset by name, with some of its numbers changed: create("Ti/16", num_classes=10)."""
-    return VisionTransformer.from_config(replace(PRESETS[name], **changes))  # type: ignore[arg-type]
+    return VisionTransformer(**asdict(replace(PRESETS[name], **changes)))  # type: ignore[arg-type]
 
 
 def count_parameters(config: ViTConfig) -> int:
@@ -213,7 +210,7 @@ class ConvStem(nn.Module):
     def __init__(self, in_chans: int = 3, embed_dim: int = 768) -> None:
         super().__init__()
         widths = [in_chans, embed_dim // 4, embed_dim // 2, embed_dim]
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip(widths, widths[1:]))
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm2d(b) for b in widths[1:])
         self.proj = nn.Conv2d(embed_dim, embed_dim, kernel_size=1)
 
@@ -241,7 +238,7 @@ def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         "self_attention.in_proj_": "attn.qkv.",
         "self_attention.out_proj": "attn.proj",
         "ln_2": "norm2",
-        "mlp.0": "mlp.fc1",  # mlp.linear_1 in checkpoints older than torchvision 0.12
+        "mlp.0": "mlp.fc1",
         "mlp.3": "mlp.fc2",
         "encoder.ln": "norm",
         "heads.head": "head",
@@ -262,15 +259,15 @@ def read_out_only(model: VisionTransformer, images: Tensor) -> Tensor:
     """
     x = model.patch_embed(images)
     x = torch.cat([model.cls_token.expand(x.shape[0], -1, -1), x], dim=1) + model.pos_embed
-    *blocks, last = model.blocks
-    for block in blocks:
+    blocks: list[Any] = list(model.blocks)
+    for block in blocks[:-1]:
         x = block(x)
+    last = blocks[-1]
     normed, attn = last.norm1(x), last.attn  # (B, 1 + N, D)
-    split = {"pattern": "b n (h d) -> b h n d", "h": attn.num_heads}
     weight_q, weight_kv = attn.qkv.weight.tensor_split([x.shape[-1]])
     bias_q, bias_kv = attn.qkv.bias.tensor_split([x.shape[-1]])
-    q = rearrange(F.linear(normed[:, :1], weight_q, bias_q), **split)  # (B, h, 1, d)
-    k, v = (rearrange(part, **split) for part in F.linear(normed, weight_kv, bias_kv).chunk(2, dim=-1))
+    q = rearrange(F.linear(normed[:, :1], weight_q, bias_q), "b n (h d) -> b h n d", h=attn.num_heads)  # (B, h, 1, d)
+    k, v = rearrange(F.linear(normed, weight_kv, bias_kv), "b n (two h d) -> two b h n d", two=2, h=attn.num_heads)
     x = x[:, :1] + attn.proj(rearrange(F.scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)"))
     x = x + last.mlp(last.norm2(x))  # (B, 1, D)
     return model.head(model.norm(x)[:, 0])

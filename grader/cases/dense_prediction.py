@@ -165,4 +165,6 @@ def never_found(answer, draw):
     confusion = draw.integers(5, 5, low=1, high=50)
     confusion[:, 2] = 0  # class 2 is there and never predicted
     confusion[3] = 0  # class 3 is predicted and never there
-    return float(answer(confusion)), float(answer(torch.diag(draw.integers(4, low=1, high=9))))
+    one_pixel = torch.tensor([[draw.integer(1, 9), 1], [0, 0]])  # class 1 is invented at a single pixel
+    exact = torch.diag(draw.integers(4, low=1, high=9))
+    return float(answer(confusion)), float(answer(exact)), float(answer(one_pixel))
