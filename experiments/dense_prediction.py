@@ -36,12 +36,21 @@ def vit(patch_size: int, embed_dim: int, depth: int) -> VisionTransformer:
     return VisionTransformer(SIZE, patch_size, 3, 1, embed_dim, depth, embed_dim // 32)
 
 
+def swin() -> SwinTransformer:
+    """A small Swin for 64-pixel pictures; linear layers begin as in Swin's own code (truncated normal, 0.02)."""
+    model = SwinTransformer(4, 3, 1, 32, (2, 2, 2), (1, 2, 4), window_size=4, drop_path=0.0)
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return model
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "ViT, linear head": lambda: ViTSegmenter(vit(8, 96, 4), CLASSES),
     "ViT, pyramid head": lambda: ViTSegmenter(vit(8, 96, 3), CLASSES, pyramid_dim=64),
-    "Swin, pyramid head": lambda: SwinSegmenter(
-        SwinTransformer(4, 3, 1, 32, (2, 2, 2), (1, 2, 4), 4, 0.0), CLASSES, 32
-    ),
+    "Swin, pyramid head": lambda: SwinSegmenter(swin(), CLASSES, 32),
 }
 
 

@@ -27,8 +27,8 @@ def task(data: ImageData, count: int = 5) -> None:
     titles = ["picture"] * count + [names_in(m, data.class_names) for m in data.labels[:count]]
     plots.show_images(
         [*data.images[:count], *plots.colour_masks(data.labels[:count])], titles, columns=count, size=1.6,
-        alt=f"Above, {count} pictures of {data.images.shape[-1]} by {data.images.shape[-1]} pixels with one to three emoji "
-        "each on photographs. Below, their masks: one colour per class, dark for the background.",
+        alt=f"Above, {count} pictures of {data.images.shape[-1]} by {data.images.shape[-1]} pixels, each with an emoji "
+        "on a photograph. Below, their masks: one colour per class, dark for the background.",
     )  # fmt: skip
 
 
