@@ -236,16 +236,18 @@ def collect(
 
 @app.command()
 def demo(
+    lesson: Annotated[str, typer.Argument(help="a lesson, or all")] = "03",
     course: Annotated[Path | None, typer.Option("--course", "-C", help="where; default: a temporary folder")] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="submissions at once; 0: one per core")] = 0,
     isolation: Annotated[str, typer.Option(help="sandbox, or none")] = "",
 ) -> None:
     """Make up a class, grade it end to end, and compare the scores with what they must be."""
+    chosen = None if lesson == "all" else chosen_lessons(lesson)
     from grader.demo import run_demo
     from grader.execution.sandbox import SandboxError
 
     try:
-        wrong = run_demo(console, course, jobs=jobs, isolation=isolation)
+        wrong = run_demo(console, course, chosen=chosen, jobs=jobs, isolation=isolation)
     except SandboxError as error:
         raise fail(str(error)) from error
     if wrong:
@@ -265,13 +267,13 @@ def _marks(lesson: str | None, course: Path, db: str) -> tuple[list[tuple[Lesson
         chosen = [find_lesson(lesson)] if lesson else list(lessons())
     except CourseError as error:
         raise fail(str(error)) from error
-    if not opened.path.is_dir():
+    if not opened.root.is_dir():
         raise fail(f"there is no course folder {course}: name it with --course, or run `grader autograde` first")
-    found = [(x, marks(opened.path, opened.db_url, x)) for x in chosen]
+    found = [(x, marks(opened, x)) for x in chosen]
     found = [(x, m) for x, m in found if m]
     if not found:
         raise fail(f"nothing has been graded in {course}: run `grader autograde` first")
-    return found, opened.path
+    return found, opened.root
 
 
 @app.command()
@@ -285,13 +287,17 @@ def feedback(lesson: LessonsArgument, course: CourseOption = Path("course"), db:
         hints = hints_of(found)
         for mark in track(graded, description="feedback", console=console, transient=True):
             write(course, found, mark, hints)
-        console.print(f"{len(graded)} pages in {course}/feedback/<student>/{found.stem}/{found.stem}.html", highlight=False)
+        console.print(
+            f"{len(graded)} pages in {course}/feedback/<student>/{found.stem}/{found.stem}.html", highlight=False
+        )
 
 
 @app.command()
 def export(
     lesson: LessonArgument = None,
-    to: Annotated[Path | None, typer.Option("--to", help="the CSV file; default: marks-<format>.csv in the course")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="the CSV file; default: marks-<format>.csv in the course")
+    ] = None,
     style: Annotated[Format, typer.Option("--format", help="who reads the file")] = Format.SPREADSHEET,
     course: CourseOption = Path("course"),
     db: DbOption = "",

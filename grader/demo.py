@@ -6,6 +6,7 @@ the points that a mistake must get are computed from the catalogue's own entry, 
 
 from __future__ import annotations
 
+import ast
 import copy
 import tempfile
 from collections.abc import Callable
@@ -157,7 +158,7 @@ def from_catalogue(
 def the_class(lesson: Lesson, learner: NotebookNode, source: NotebookNode) -> list[Member]:
     """The members of the made-up class."""
     perfect = with_answers(learner, source)
-    first = lesson.exercises[0]
+    alone = stands_alone(lesson)
     members = [
         Member("perfect", "the reference answers", perfect, full),
         Member("untouched", "the notebook as released", learner, lambda e, s: Expected(0.0, (Reason.NOT_SOLVED,))),
@@ -180,9 +181,21 @@ def the_class(lesson: Lesson, learner: NotebookNode, source: NotebookNode) -> li
                                   from_catalogue(lesson, learner, source, entries),
                                   partial(mistaken, entries), files=files))  # fmt: skip
     for name, (body, reason) in FAULTS.items():
-        members.append(Member(name, f"exercise {first.number}: {reason}", faulty(lesson, learner, source, first, body),
-                              partial(all_but_one, first, reason)))  # fmt: skip
+        members.append(Member(name, f"exercise {alone.number}: {reason}", faulty(lesson, learner, source, alone, body),
+                              partial(all_but_one, alone, reason)))  # fmt: skip
     return members
+
+
+def stands_alone(lesson: Lesson) -> Exercise:
+    """The first exercise that no other answer of the lesson calls: a fault in it must cost nothing else."""
+    tree = ast.parse((SOLUTIONS / f"{lesson.name}.py").read_text(encoding="utf-8"))
+    defined = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    for exercise in lesson.exercises:
+        others = [defined[name] for e in lesson.exercises if e.id != exercise.id for name in e.objects]
+        called = {n.id for node in others for n in ast.walk(node) if isinstance(n, ast.Name)}
+        if not called & set(exercise.objects):
+            return exercise
+    raise ValueError(f"every exercise of {lesson.stem} is used by another one")
 
 
 def mistaken(entries: dict[str, Entry], exercise: Exercise, seed: int) -> Expected:
@@ -278,8 +291,9 @@ def grade_class(course: Course, lesson: Lesson, console: Console, *, jobs: int =
     return wrong
 
 
-def run_demo(console: Console, folder: Path | None = None, *, jobs: int = 0, isolation: str = "") -> int:
-    """Grade a made-up class for every lesson; returns the number of wrong scores."""
+def run_demo(console: Console, folder: Path | None = None, *, chosen: list[Lesson] | None = None, jobs: int = 0,
+             isolation: str = "") -> int:  # fmt: skip
+    """Grade a made-up class for some lessons, all where none is chosen; returns the number of wrong scores."""
     with tempfile.TemporaryDirectory(prefix="vit-demo-") as temporary:
         root = folder or Path(temporary)
         course = Course(root)
@@ -289,4 +303,6 @@ def run_demo(console: Console, folder: Path | None = None, *, jobs: int = 0, iso
                 CONFIG.replace("exercise_seconds = 20.0", f"exercise_seconds = {EXERCISE_SECONDS}"), encoding="utf-8"
             )
         course.init()
-        return sum(grade_class(course, x, console, jobs=jobs, isolation=isolation) for x in lessons() if x.exercises)
+        return sum(
+            grade_class(course, x, console, jobs=jobs, isolation=isolation) for x in chosen or lessons() if x.exercises
+        )

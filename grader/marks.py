@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from grader.build import grade_id
+from grader.course import Course
 from grader.results import Result, load_all
 from vitcourse.lessons import Lesson
 
@@ -27,16 +27,16 @@ class Mark:
         return sum(self.points.values())
 
 
-def marks(course: Path, db_url: str, lesson: Lesson) -> list[Mark]:
+def marks(course: Course, lesson: Lesson) -> list[Mark]:
     """All marks of a lesson, by student.
 
     Students of the gradebook who handed nothing in are not listed.
     """
-    from nbgrader.api import Gradebook, MissingEntry
+    from nbgrader.api import MissingEntry
 
-    results = {r.student: r for r in load_all(course, lesson.stem)}
+    results = {r.student: r for r in load_all(course.root, lesson.stem)}
     found = []
-    with Gradebook(db_url) as gradebook:
+    with course.gradebook() as gradebook:
         try:
             submissions = gradebook.notebook_submissions(lesson.stem, lesson.stem)
         except MissingEntry:

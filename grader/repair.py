@@ -339,7 +339,8 @@ def _assemble(cells: list[RawCell], given: list[_Given], taken: dict[int, _Given
     copies = [i for i in range(len(cells)) if i not in taken and (cells[i].grade_id or i in stubs)]
     for entry in given:
         if entry.found is None:
-            _restore(entry, add, notes)
+            written = entry.exercise is not None and any(entry.exercise.id in d for d in defines)
+            _restore(entry, add, notes, elsewhere=written and entry.role == ANSWER)
         else:
             _keep(entry, cells[entry.found], add, defines[entry.found], notes)
         add_extras(entry.place)
@@ -382,9 +383,16 @@ def _new(cell: RawCell, identity: str) -> NotebookNode:
     return make(cell.source, id=identity, metadata={"tags": ["demo"]} if "demo" in cell.tags else {})
 
 
-def _restore(entry: _Given, add: Any, notes: list[Note]) -> None:
-    """A released cell that is not in the submission: code comes back, text does not matter."""
+def _restore(entry: _Given, add: Any, notes: list[Note], elsewhere: bool) -> None:
+    """A released cell that is not in the submission: code comes back, text does not matter.
+
+    An answer that is written elsewhere, in a cell with others, gets its cell back for the gradebook; it is not run.
+    """
     if entry.role == TEXT:
+        return
+    if elsewhere:
+        add(copy.deepcopy(entry.cell), STUB)
+        notes.append(Note("matched", f"{entry.exercise.name if entry.exercise else ''} is answered in another cell"))
         return
     add(copy.deepcopy(entry.cell), entry.role, (entry.exercise.id,) if entry.role == ANSWER and entry.exercise else ())
     if entry.exercise is not None:

@@ -43,6 +43,7 @@ def render(lesson: Lesson, found: list[Mark]) -> str:
 
 def _histogram(lesson: Lesson, totals: list[float]) -> str:
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     from vitcourse import plots
 
@@ -52,7 +53,7 @@ def _histogram(lesson: Lesson, totals: list[float]) -> str:
         counts, _, _ = axes.hist(totals, bins=bins, range=(0, lesson.points), color=plots.PALETTE[0], edgecolor="white")
         axes.set_xlabel("points")
         axes.set_ylabel("submissions")
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     full = sum(t == lesson.points for t in totals)
     alt = (
         f"Histogram of the points of {len(totals)} submissions, from {min(totals):g} to {max(totals):g} of {lesson.points}; "

@@ -6,6 +6,7 @@ Run one part with `python -m tests.everything NAME` ("notebooks", "unit", ...).
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ PARTS = {
     "build": [[PYTHON, "-m", "grader", "build"], [PYTHON, "-m", "grader", "build", "--check"]],
     "unit": [[PYTHON, "-m", "pytest", "tests"]],
     "notebooks": [],  # one nbval run per solved notebook, below
-    "demo": [[PYTHON, "-m", "grader", "demo"]],
+    "demo": [[PYTHON, "-m", "grader", "demo", "all"]],
     "audit": [[PYTHON, "-m", "grader", "audit"]],
 }
 
@@ -64,13 +65,18 @@ def notebooks() -> bool:
         return False
     for path in solved:
         learner = ROOT / "notebooks" / path.name
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         status, seconds, memory = run(
             [PYTHON, "-m", "pytest", "--nbval-lax", "--nbval-cell-timeout", "180", "-p", "no:cacheprovider", str(path)]
         )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         size = learner.stat().st_size / 1000
-        over = seconds > NOTEBOOK_SECONDS or memory > NOTEBOOK_GB or size > NOTEBOOK_KB
+        # On a busy machine a notebook takes longer than on one of its own; its CPU time does not.
+        over = min(seconds, cpu) > NOTEBOOK_SECONDS or memory > NOTEBOOK_GB or size > NOTEBOOK_KB
         rows[path.stem] = {
             "seconds": round(seconds, 1),
+            "cpu_seconds": round(cpu, 1),
             "peak_gb": round(memory, 2),
             "kb": round(size),
             "passed": status == 0,

@@ -27,7 +27,7 @@ POINTS = {"after.double": 2.0, "after.Scale": 2.0, "after.split": 1.0}
 FILES = {
     "notebooks/text/01_before.md": '''---
 kernelspec: {display_name: Python 3, language: python, name: python3}
-lesson: {title: Before, summary: What comes first?, minutes: 5, goals: [triple a tensor]}
+lesson: {title: Before, summary: What comes first, minutes: 5, goals: [triple a tensor]}
 ---
 
 ```{code-cell}
@@ -43,7 +43,7 @@ from torch import Tensor
 ''',
     "notebooks/text/02_after.md": '''---
 kernelspec: {display_name: Python 3, language: python, name: python3}
-lesson: {title: After, summary: What comes then?, minutes: 5, goals: [double a tensor]}
+lesson: {title: After, summary: What comes then, minutes: 5, goals: [double a tensor]}
 ---
 
 ```{code-cell}

@@ -145,7 +145,7 @@ def test_explorer_selects_and_speaks(capsys: pytest.CaptureFixture[str]) -> None
     assert "row 2, column 1" in words(torch.tensor([0.0, 0.1, 0.1, 0.6, 0.0, 0.0]), 0.2, (2, 3), "It")
     explore(torch.rand(2, 3, 8, 12), weights, (2, 3), query=1)  # no notebook: the static picture
     assert "row 1, column 2" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="do not fill"):
+    with pytest.raises(ValueError, match="do not fit"):
         explore(torch.rand(2, 3, 8, 12), weights, (3, 3))
 
 
@@ -161,7 +161,8 @@ def test_explorer_widget_follows_clicks_and_sliders() -> None:
     assert "The class token looks" in view.value
     board.children[5].click()
     assert (token.value, row.value, column.value) == (False, 2, 3)
-    assert board.children[5].description == "●"
+    assert [i for i, button in enumerate(board.children) if button.description == "●"] == [5]
+    assert all(button.description for button in board.children)
     assert "row 2, column 3 looks" in view.value
     column.value = 1
     assert "row 2, column 1 looks" in view.value

@@ -126,9 +126,9 @@ def retype(grade_id: str, kind: str) -> Callable[[NotebookNode], None]:
     return change
 
 
-def marks(grade_id: str, **changes: object) -> Callable[[NotebookNode], None]:
+def marks(place: str, /, **changes: object) -> Callable[[NotebookNode], None]:
     def change(notebook: NotebookNode) -> None:
-        found = notebook.cells[find(notebook, grade_id)].metadata["nbgrader"]
+        found = notebook.cells[find(notebook, place)].metadata["nbgrader"]
         for key, value in changes.items():
             if value is None:
                 found.pop(key, None)
@@ -268,7 +268,7 @@ ROWS = [
     Row("memory-numpy", body("import numpy as np\nreturn np.ones(8 << 28)"), REST, LARGE),
     Row("memory-little-by-little", body("held = []\nwhile True: held.append(bytes(50 << 20))"), REST, LARGE),
     Row("memory-shared", body("import mmap\nheld = []\nwhile True:\n    m = mmap.mmap(-1, 256 << 20)\n"
-                              "    m.write(bytes(256 << 20))\n    held.append(m)"), REST, (LARGE, "error", DIED)),
+                              "    m.write(bytes(256 << 20))\n    held.append(m)"), REST, (LARGE, "error", DIED, SLOW)),
     Row("memory-in-cell", cell("x = bytearray(8 << 30)")),
     Row("fills-the-disk", cell("for i in range(100):\n    open(f'big{i}', 'wb').write(bytes(60 << 20))")),
     Row("fork-bomb", cell(FORK_BOMB)),
@@ -324,7 +324,7 @@ ROWS = [
         REST, ("missing", "not solved", "error")),
     Row("fake-pickle", wrong_with("import pickle, os\nclass P:\n    def __reduce__(self): return os.system, ('touch /tmp/pwned',)\n"
                                   "import vitcourse.probes as p\np.pack = lambda v: pickle.dumps(P())"), NONE),
-    Row("echoes-huge", body("return x.new_zeros(300_000_000 // 4)"), REST, ("wrong", LARGE)),
+    Row("echoes-huge", body("return x.new_zeros(300_000_000 // 4)"), REST, ("wrong", LARGE, SLOW)),
     Row("returns-a-lambda", body("return lambda: 1"), REST, ("error", "wrong")),
     Row("returns-a-huge-number", body("return 10 ** 400"), REST, ("error", "wrong")),
     Row("returns-deep-lists", body("l = []\nfor _ in range(900): l = [l]\nreturn l"), REST, ("error", "wrong")),

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from vitcourse.lessons import Exercise, exercise
+from vitcourse.lessons import Exercise, exercise, lessons
 from vitcourse.probes import scramble
 
 __all__ = [
@@ -109,7 +109,10 @@ def run_check(exercise_id: str, answer: Any) -> int:
         torch.manual_seed(0)
         try:
             CHECKS[exercise_id](answer)
-        except NotImplementedError:
+        except NotImplementedError as stub:
+            needed = unsolved(stub)
+            if needed is not None and needed.id != found.id:
+                raise NotSolved(f"✗ {found.label} needs {needed.label}, which is not solved yet.") from None
             raise NotSolved(
                 f"✗ {found.label} is not solved yet. Write your code where it says YOUR CODE HERE."
             ) from None
@@ -120,6 +123,17 @@ def run_check(exercise_id: str, answer: Any) -> int:
         except Exception as error:
             raise CheckFailed(f"✗ {found.label}. {_in_words(error)}") from None
     return _passed
+
+
+def unsolved(error: BaseException) -> Exercise | None:
+    """The innermost exercise whose stub raised this error, as far as the traceback tells."""
+    by_object = {name: e for lesson in lessons() for e in lesson.exercises for name in e.objects}
+    names, trace = [], error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        names.append(getattr(code, "co_qualname", code.co_name))
+        trace = trace.tb_next
+    return next((by_object[n.split(".")[0]] for n in reversed(names) if n.split(".")[0] in by_object), None)
 
 
 def _in_words(error: Exception) -> str:
@@ -186,7 +200,7 @@ def shape(actual: Any, expected: Iterable[int], message: str, *, hint: int | Non
 
 
 def _largest_difference(actual: Tensor, expected: Tensor) -> float:
-    a, b = actual.to(torch.float64), expected.to(torch.float64)
+    a, b = actual.detach().to(torch.float64), expected.detach().to(torch.float64)
     same = (a == b) | (a.isnan() & b.isnan())
     difference = torch.where(same, 0.0, (a - b).abs()).nan_to_num(nan=float("inf"))
     return float(difference.max()) if difference.numel() else 0.0

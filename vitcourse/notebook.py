@@ -20,7 +20,7 @@ def setup(lesson: str, seed: int = 0) -> None:
     seed_everything(seed)
     shell = get_ipython()
     if shell is not None:
-        shell.set_custom_exc((NotImplementedError,), _not_solved)
+        shell.set_custom_exc((NotImplementedError, NameError), _explain)
     found = next((entry for entry in lessons() if entry.stem == lesson), None)
     if found is None:
         raise ValueError(f"there is no lesson {lesson!r}; known: {', '.join(entry.stem for entry in lessons())}")
@@ -28,20 +28,39 @@ def setup(lesson: str, seed: int = 0) -> None:
           f"about {found.minutes} minutes. {describe_device()}")  # fmt: skip
 
 
+def _explain(shell: Any, kind: type, error: Any, trace: Any, tb_offset: int | None = None) -> list[str]:
+    handler = _not_defined if issubclass(kind, NameError) else _not_solved
+    return handler(shell, kind, error, trace, tb_offset)
+
+
 def _not_solved(shell: Any, kind: type, error: Exception, trace: Any, tb_offset: int | None = None) -> list[str]:
     """One line in place of a traceback when code runs into an unsolved exercise."""
-    from vitcourse.lessons import lessons
+    from vitcourse.checking import unsolved
 
-    names = []
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        names.append(getattr(code, "co_qualname", code.co_name))
-        trace = trace.tb_next
-    by_object = {name: e for lesson in lessons() for e in lesson.exercises for name in e.objects}
-    for qualified in reversed(names):
-        found = by_object.get(qualified.split(".")[0])
-        if found is not None:
-            print(f"{found.label} is not solved yet. This cell needs it: solve it first, then run this cell again.")
-            return []
-    print(f"Not solved yet: {error or 'this cell needs code that is still missing'}.")
+    found = unsolved(error)
+    if found is not None:
+        line = f"{found.label} is not solved yet. This cell needs it: solve it first, then run this cell again."
+    else:
+        line = f"Not solved yet: {error or 'this cell needs code that is still missing'}."
+    return _say(shell, kind, error, line)
+
+
+def _not_defined(shell: Any, kind: type, error: NameError, trace: Any, tb_offset: int | None = None) -> list[str]:
+    """One line where a cell uses a name that an earlier cell should have made; elsewhere the usual traceback."""
+    last = trace
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None or last.tb_frame.f_code.co_name != "<module>" or not getattr(error, "name", None):
+        shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+        return []
+    line = (
+        f"`{error.name}` is not defined. Run the cell above that makes it; where that cell needs an exercise, "
+        "solve the exercise first."
+    )
+    return _say(shell, kind, error, line)
+
+
+def _say(shell: Any, kind: type, error: Exception, line: str) -> list[str]:
+    """Show one line as the cell's error, so that tools which look for errors still see one."""
+    shell._showtraceback(kind, error, [line])
     return []

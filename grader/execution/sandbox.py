@@ -43,6 +43,8 @@ SYSTEM = (
     "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/fonts", "/etc/localtime",
     "/etc/mime.types", "/etc/nsswitch.conf", "/etc/ssl/openssl.cnf", "/sys/devices/system/cpu",
 )  # fmt: skip
+OLD_PROC = "/.proc"  # the machine's /proc, there until the sandbox has one of its own
+PROC_FILES = ("cpuinfo", "meminfo", "stat", "loadavg", "uptime", "version", "filesystems", "sys")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 
@@ -185,16 +187,41 @@ def _new_root(read_only: list[str], writable: list[str], hidden: list[str], at: 
     for path in writable:
         _bind(path, at, read_only=False)
     os.makedirs(f"{at}/etc", exist_ok=True)
-    os.makedirs(f"{at}/proc", exist_ok=True)
+    for path in ("/proc", OLD_PROC):
+        os.makedirs(at + path, exist_ok=True)
+    _mount("/proc", at + OLD_PROC, flags=MS_BIND | MS_REC)
     os.chdir(at)
     _check(libc.syscall(PIVOT_ROOT, b".", b"."), "pivot_root")
     _check(libc.umount2(b".", MNT_DETACH), "umount the old root")
     os.chdir("/")
 
 
-def _own_proc() -> None:
-    """A /proc that shows this sandbox's processes only; to be called by a process inside the pid namespace."""
-    _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+def own_proc() -> None:
+    """A /proc that shows this sandbox's processes only; to be called by the first process of the pid namespace.
+
+    Containers hide parts of /proc, and where they do, the system lets nobody but root mount another. Then a few files of
+    the machine's /proc are shown, and the kernel's own entry as /proc/self (see `own_entry`).
+    """
+    try:
+        _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    except SandboxError:
+        for name in PROC_FILES:
+            source, target = f"{OLD_PROC}/{name}", f"/proc/{name}"
+            if os.path.isdir(source):
+                os.mkdir(target)
+            else:
+                os.close(os.open(target, os.O_CREAT | os.O_WRONLY))
+            _mount(source, target, flags=MS_BIND | MS_REC)
+    else:
+        _check(libc.umount2(OLD_PROC.encode(), MNT_DETACH), "umount the old /proc")
+
+
+def own_entry() -> None:
+    """Show this process its own entry of the machine's /proc, and remove the rest of it; where `own_proc` had to."""
+    if os.path.exists(f"{OLD_PROC}/self"):
+        os.mkdir("/proc/self")
+        _mount(f"{OLD_PROC}/{os.readlink(f'{OLD_PROC}/self')}", "/proc/self", flags=MS_BIND)
+        _check(libc.umount2(OLD_PROC.encode(), MNT_DETACH), "umount the old /proc")
 
 
 def _loopback() -> None:
@@ -301,6 +328,7 @@ def leave_the_machine(
 
 def lock(learner: int, read_only: list[str], writable: list[str], limits: Limits) -> None:
     """Steps 3 and 4, in the process that will run the learner's code, inside the pid namespace."""
+    own_entry()
     with open("/etc/passwd", "w") as passwd, open("/etc/group", "w") as group:
         passwd.write(f"learner:x:{learner}:{learner}::{writable[0]}:/bin/sh\n")
         group.write(f"learner:x:{learner}:\n")

@@ -161,7 +161,7 @@ def _widget(
                 button.style.button_color = "#{:02x}{:02x}{:02x}".format(*(colour * 3)[:3])
             shown_for[0] = picture.value
         for i, button in enumerate(buttons):
-            mark = "●" if i == chosen else ""
+            mark = "●" if i == chosen else "\u00a0"  # an empty text would leave the old one standing
             if button.description != mark:
                 button.description = mark
         who = "The class token" if chosen is None else f"The patch in row {row.value}, column {column.value}"

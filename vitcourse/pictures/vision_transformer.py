@@ -38,11 +38,9 @@ def _box(axes: Any, x: float, y: float, text: str, colour: str, width: float = 1
     axes.text(x, y, text, ha="center", va="center", fontsize=size, zorder=3)
 
 
-def _arrow(
-    axes: Any, start: tuple[float, float], end: tuple[float, float], colour: str = "#333333", bend: str = ""
-) -> None:
-    axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
-                  | ({"connectionstyle": bend} if bend else {}))  # fmt: skip
+def _arrow(axes: Any, start: tuple[float, float], end: tuple[float, float], colour: str = "#333333") -> None:
+    look = {"arrowstyle": "-|>", "color": colour, "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", end, start, arrowprops=look, zorder=1)
 
 
 def _bare(axes: Any, width: float, height: float) -> None:
