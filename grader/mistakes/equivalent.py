@@ -37,4 +37,13 @@ EQUIVALENT: dict[str, str] = {
     # 07 finetuning
     "finetuning.resize_positions: `model.pos_embed.detach()` → `model.pos_embed`": "nn.Parameter detaches its data",
     "finetuning.accumulated_step: `loss.item()` → `loss`": "a loss that comes as a tensor of one number is accepted too",
+    # lesson 08: keywords that state torch's own default
+    "dense_prediction.LinearHead: `F.interpolate(self.classify(features), size=size, mode='bilinear', "
+    "align_corners=False)` → `F.interpolate(self.classify(features), size=size, mode='bilinear')`": (
+        "align_corners=False is the default of bilinear interpolation"
+    ),
+    "dense_prediction.simple_pyramid: `F.avg_pool2d(features, kernel_size=2 ** i, stride=2 ** i)` → "
+    "`F.avg_pool2d(features, kernel_size=2 ** i)`": "the default stride of avg_pool2d is the kernel size",
+    "dense_prediction.FPNHead: `F.interpolate(levels[i], size=levels[i - 1].shape[-2:], mode='nearest')` → "
+    "`F.interpolate(levels[i], size=levels[i - 1].shape[-2:])`": "nearest is the default mode of interpolate",
 }
