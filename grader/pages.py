@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from html import escape
 
 STYLE = """
@@ -32,9 +33,7 @@ def page(title: str, body: str) -> str:
     )
 
 
-def table(
-    head: list[str], rows: list[list[str | float]], numbers: set[int] = frozenset(), compact: bool = False
-) -> str:  # type: ignore[assignment]
+def table(head: list[str], rows: list[list[str | float]], numbers: Collection[int] = (), compact: bool = False) -> str:
     """An HTML table of text and numbers, escaped; the columns in `numbers` stand to the right. On a narrow screen it scrolls, not the page."""
 
     def cell(tag: str, index: int, value: str | float) -> str:
