@@ -81,18 +81,17 @@ class FPNHead(nn.Module):
         4. `classify`, then bilinear upsampling to `size`. All bilinear upsampling has align_corners=False.
         """
         ### BEGIN SOLUTION
+        def up(x: Tensor, size: Sequence[int]) -> Tensor:
+            return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+
         levels = [lateral(x) for lateral, x in zip(self.lateral, pyramid, strict=True)]  # (B, dim, h_i, w_i)
         for i in range(len(levels) - 1, 0, -1):
             levels[i - 1] = levels[i - 1] + F.interpolate(levels[i], size=levels[i - 1].shape[-2:], mode="nearest")
         finest = levels[0].shape[-2:]
         smoothed = [smooth(x).relu() for smooth, x in zip(self.smooth, levels, strict=True)]
-        joined = torch.stack([_resize(x, finest) for x in smoothed]).sum(0)  # (B, dim, h_0, w_0)
-        return _resize(self.classify(joined), size)
+        joined = torch.stack([up(x, finest) for x in smoothed]).sum(0)  # (B, dim, h_0, w_0)
+        return up(self.classify(joined), size)
         ### END SOLUTION
-
-
-def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def simple_pyramid(features: Tensor, levels: int = 3) -> list[Tensor]:
