@@ -17,8 +17,9 @@ test: .venv/ready           ## everything that must pass
 demo: .venv/ready           ## grade a sample class end to end
 	$(BIN)/grader demo
 
-notebooks: .venv/ready      ## rebuild the notebooks from text, solutions and cases
+notebooks: .venv/ready      ## rebuild the notebooks and the page of evidence
 	$(BIN)/grader build
+	$(BIN)/python -m experiments.evidence
 
 audit: .venv/ready          ## test the tests
 	$(BIN)/grader audit

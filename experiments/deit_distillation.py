@@ -13,7 +13,7 @@ Every run is one (seed, recipe, arm):
 All arms see the same 6000 training pictures of a seed (the seed also draws the pictures). Nothing is tuned on the test
 pictures: the settings were fixed before these runs, after a trial of one seed with a wider ViT and larger batches that
 took too long. Each finished run is written to the log at once; runs already in
-the log are skipped, so the script resumes. One thread; about 6 minutes of CPU time per seed.
+the log are skipped, so the script resumes. One thread; about 8 minutes of CPU time per seed.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ def window_partition(x: Tensor, window: int) -> Tensor:
         window: M, the side of a window in tokens.
 
     Returns:
-        Windows, (B·nW, M, M, C), with nW = HW/M²: all windows of the first map, row by row, then the next map's.
+        Windows, (B·nW, M, M, C), with nW = HW/M²: all windows of the first map, row by row,
+        then those of the next.
 
     Raises:
         ValueError: M does not divide H and W.
@@ -82,8 +83,9 @@ def reverse_shift(x: Tensor, shift: tuple[int, int]) -> Tensor:
 def shift_mask(height: int, width: int, window: int, shift: tuple[int, int]) -> Tensor:
     """Say which tokens of a window may look at each other after `cyclic_shift` (Liu et al. 2021, figure 4).
 
-    Two tokens of one window may look at each other if they were not brought together by the roll alone: both came
-    around from the top or neither did, and both came around from the left or neither did.
+    Two tokens of one window may look at each other if they were not brought together by the
+    roll alone: both came around from the top or neither did, and both came around from the
+    left or neither did.
 
     Args:
         height, width: H and W of the map, multiples of M.
@@ -91,9 +93,9 @@ def shift_mask(height: int, width: int, window: int, shift: tuple[int, int]) -> 
         shift: (s_h, s_w) of the cyclic shift. A side with shift 0 needs no mask.
 
     Returns:
-        (nW, M², M²): one table for each window, windows row by row, tokens row by row; rows are queries, columns keys.
-        To be added to the scores: 0 where the query may look, −100, −1e9 or −inf where not. A bool table is as good:
-        True where the query may look.
+        (nW, M², M²): one table for each window, windows row by row, tokens row by row; rows are
+        queries, columns are keys. To be added to the scores: 0 where the query may look, −100,
+        −1e9 or −inf where not. A bool table is as good: True where the query may look.
     """
     ### BEGIN SOLUTION
     came_from_top = torch.arange(height) >= height - shift[0]  # (H,)
@@ -108,8 +110,9 @@ def shift_mask(height: int, width: int, window: int, shift: tuple[int, int]) -> 
 def relative_position_index(window: tuple[int, int]) -> Tensor:
     """Number the offsets between the tokens of a window (Liu et al. 2021, eq. 4).
 
-    The offset from the key at (row k, column l) to the query at (row i, column j) is (i − k, j − l). It runs from
-    −(Wh − 1) to Wh − 1 and from −(Ww − 1) to Ww − 1. Offsets are numbered row by row from 0.
+    The offset from the key at (row k, column l) to the query at (row i, column j) is
+    (i − k, j − l). It runs from −(Wh − 1) to Wh − 1 and from −(Ww − 1) to Ww − 1. Offsets are
+    numbered row by row from 0.
 
     Args:
         window: (Wh, Ww), rows and columns of the window; they may differ.
@@ -131,7 +134,8 @@ def relative_position_index(window: tuple[int, int]) -> Tensor:
 def attention_by_hand(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(q kᵀ / √d + bias + mask) v in every window (Liu et al. 2021, eq. 4).
 
-    q, k, v: (B, nW, h, N, d). bias: (h, N, N), the same in every window. mask: (nW, N, N), the same for every head.
+    q, k, v: (B, nW, h, N, d). bias: (h, N, N), the same in every window.
+    mask: (nW, N, N), the same for every head.
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, nW, h, N, N)
     scores = scores + bias
@@ -176,7 +180,8 @@ class WindowAttention(nn.Module):
             (B·nW, N, C)
         """
         ### BEGIN SOLUTION
-        bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)[None]  # (1, h, N, N)
+        bias = self.relative_position_bias_table[self.relative_position_index]  # (N, N, h)
+        bias = bias.permute(2, 0, 1)[None]  # (1, h, N, N)
         if mask is not None:
             bias = bias + mask[:, None].to(bias)  # (nW, h, N, N)
         # Windows that share a table are folded into the batch, windows that do not into the heads.
@@ -200,10 +205,11 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, H, W, C) to maps (B, ⌈H/2⌉, ⌈W/2⌉, 2C): neighbours side by side, then `norm`, then `reduction`.
+        """Maps (B, H, W, C) to maps (B, ⌈H/2⌉, ⌈W/2⌉, 2C): join neighbours, `norm`, `reduction`.
 
-        The 4C numbers come in the order of torchvision and timm: top left, bottom left, top right, bottom right, each
-        with its C channels. Where H or W is odd, a row of zeros is added at the bottom or a column at the right.
+        The 4C numbers come in the order of torchvision and timm: top left, bottom left, top right,
+        bottom right, each with its C channels. Where H or W is odd, a row of zeros is added at the
+        bottom or a column at the right.
         """
         ### BEGIN SOLUTION
         x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
@@ -218,15 +224,16 @@ def cached_mask(
 ) -> Tensor | None:
     """The mask `build(height, width, window, shift)` to be added to the scores; None without a shift.
 
-    Every size has a mask of its own, made once. `build` is part of the key: a corrected function gets no old masks.
+    Every size has a mask of its own, made once. `build` is part of the key: a corrected
+    function gets no old masks.
     """
     if shift == (0, 0):
         return None
     with torch.inference_mode(False):  # a mask made during inference must serve in training too
         mask = build(height, width, window, shift).to(device)
-        return (
-            torch.zeros(mask.shape, device=device).masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else mask
-        )
+        if mask.dtype == torch.bool:
+            mask = torch.zeros(mask.shape, device=device).masked_fill(~mask, -torch.inf)
+        return mask
 
 
 class SwinBlock(nn.Module):
@@ -263,8 +270,8 @@ class SwinBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, H, W, C) to maps (B, H, W, C), for any H and W.
 
-        The normed map gets rows of zeros at the bottom and columns of zeros at the right until M divides both sides;
-        they are cut off again after the shift has been undone.
+        The normed map gets rows of zeros at the bottom and columns of zeros at the right until M
+        divides both sides; they are cut off again after the shift has been undone.
         """
         ### BEGIN SOLUTION
         M, (height, width) = self.window_size, x.shape[1:3]
@@ -301,7 +308,10 @@ def make_blocks(
 
 
 class SwinPatchEmbed(nn.Module):
-    """Patches of P×P pixels to a map of normed tokens. A rest narrower than P at the bottom or right is left out."""
+    """Patches of P×P pixels to a map of normed tokens.
+
+    A rest narrower than P at the bottom or right is left out, as in torchvision.
+    """
 
     def __init__(self, patch_size: int, in_chans: int, embed_dim: int) -> None:
         super().__init__()
@@ -324,7 +334,7 @@ class SwinStage(nn.Module):
         self.blocks = make_blocks(dim, depth, num_heads, window_size, drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, H, W, C/2) to maps (B, H/2, W/2, C), or (B, H, W, C) to the same shape in the first stage."""
+        """Maps (B, H, W, C/2) to (B, H/2, W/2, C); in the first stage (B, H, W, C) to the same."""
         return self.blocks(self.downsample(x))
 
 
@@ -355,16 +365,17 @@ class SwinTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.patch_embed = SwinPatchEmbed(patch_size, in_chans, embed_dim)
-        rates = iter(drop_path * i / max(sum(depths) - 1, 1) for i in range(sum(depths)))
-        self.layers = nn.Sequential(*(
-            SwinStage(embed_dim * 2**i, depth, heads, window_size, i > 0, tuple(next(rates) for _ in range(depth)))
-            for i, (depth, heads) in enumerate(zip(depths, num_heads, strict=True))
-        ))  # fmt: skip
+        rates = [drop_path * i / max(sum(depths) - 1, 1) for i in range(sum(depths))]
+        stages = []
+        for i, (depth, heads) in enumerate(zip(depths, num_heads, strict=True)):
+            own = tuple(rates[sum(depths[:i]) :][:depth])
+            stages.append(SwinStage(embed_dim * 2**i, depth, heads, window_size, i > 0, own))
+        self.layers = nn.Sequential(*stages)
         self.norm = nn.LayerNorm(embed_dim * 2 ** (len(depths) - 1), eps=1e-5)
         self.head = nn.Linear(embed_dim * 2 ** (len(depths) - 1), num_classes)
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
-        """Images (B, 3, H, W) to the map of every stage, (B, H/4, W/4, C), (B, H/8, W/8, 2C), ..., before `norm`."""
+        """Images to the map of every stage, (B, H/4, W/4, C), (B, H/8, W/8, 2C), ..., not normed."""
         x = self.patch_embed(x)
         return [x := stage(x) for stage in self.layers]
 
@@ -405,9 +416,10 @@ def swin(name: str = "swin_t", num_classes: int = 1000, drop_path: float = 0.2) 
 def from_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A state dict of `torchvision.models.swin_t` (or _s, _b) under this model's names.
 
-    torchvision counts embedding, stages and mergings in one list, `features`: 0 the embedding (0 convolution, 2 norm);
-    1, 3, 5, 7 the stages; 2, 4, 6 the mergings, which here begin the next stage. The MLP's layers are `mlp.0` and
-    `mlp.3`. The buffers `relative_position_index` are left out: they are computed.
+    torchvision counts embedding, stages and mergings in one list, `features`: 0 the embedding
+    (0 convolution, 2 norm); 1, 3, 5, 7 the stages; 2, 4, 6 the mergings, which here begin the next
+    stage. The MLP's layers are `mlp.0` and `mlp.3`. The buffers `relative_position_index` are left
+    out: they are computed.
     """
     renamed = {}
     for key, value in state.items():
@@ -419,7 +431,8 @@ def from_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
             if number == "0":
                 key = "patch_embed." + rest.replace("0.", "proj.").replace("2.", "norm.")
             elif merging:  # odd numbers are stages
-                key = f"layers.{stage}.blocks.{rest}".replace("mlp.0.", "mlp.fc1.").replace("mlp.3.", "mlp.fc2.")
+                rest = rest.replace("mlp.0.", "mlp.fc1.").replace("mlp.3.", "mlp.fc2.")
+                key = f"layers.{stage}.blocks.{rest}"
             else:
                 key = f"layers.{stage}.downsample.{rest}"
         renamed[key] = value

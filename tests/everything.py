@@ -67,7 +67,7 @@ def notebooks() -> bool:
         learner = ROOT / "notebooks" / path.name
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         status, seconds, memory = run(
-            [PYTHON, "-m", "pytest", "--nbval-lax", "--nbval-cell-timeout", "180", "-p", "no:cacheprovider", str(path)]
+            [PYTHON, "-m", "pytest", "--nbval-lax", "--nbval-cell-timeout", "900", "-p", "no:cacheprovider", str(path)]
         )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

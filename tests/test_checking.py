@@ -27,19 +27,38 @@ def test_an_unsolved_exercise_is_one_friendly_line() -> None:
         run_check(SDPA, unsolved)
 
 
+def plain_check(answer) -> None:
+    q = checking.normal(2, 3, 5, 4)
+    checking.shape(answer(q, q, q), (2, 3, 5, 4), "as many results as queries")
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (lambda q, k, v: None, "None"),
-        (lambda q, k, v: (None, None), "None"),
+        (lambda q, k, v: None, "returned None: does the function end with `return`?"),
+        (lambda q, k, v: (None, None), "returned a tuple where one tensor is expected"),
+        (lambda q, k, v: q[0], "As many results as queries. (expected shape (2, 3, 5, 4), got (3, 5, 4))"),
         (lambda q, k, v: 1 / 0, "ZeroDivisionError"),
         (lambda q: q, "TypeError"),
         ("not a function", "TypeError"),
-        (lambda q, k, v: ("a", "b"), "not a tensor"),
+        (lambda q, k, v: "ab", "not a tensor"),
     ],
 )
-def test_odd_answers_get_words_not_tracebacks(answer: object, words: str) -> None:
+def test_odd_answers_get_words_not_tracebacks(answer: object, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(checking.CHECKS, SDPA, plain_check)
     assert words in message(answer)
+
+
+def test_the_exercise_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def split_heads(x, num_heads):
+        raise NotImplementedError
+
+    namespace = {"split_heads": split_heads}
+    exec("def answer(q, k, v):\n    return split_heads(q, 3)", namespace)
+    split_heads.__code__ = split_heads.__code__.replace(co_qualname="split_heads")
+    monkeypatch.setitem(checking.CHECKS, SDPA, plain_check)
+    with pytest.raises(NotSolved, match=r"needs Exercise 3\.\d · split_heads, which is not solved yet"):
+        run_check(SDPA, namespace["answer"])
 
 
 def test_the_failure_renders_as_its_message_alone() -> None:

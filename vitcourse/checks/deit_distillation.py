@@ -449,3 +449,38 @@ def distilled_vision_transformer(answer: Callable[..., Any]) -> None:
         out, (class_logits + dist_logits) / 2, "in evaluation mode the answer is the mean of both heads' logits", hint=3
     )
     gradients_reach(model, torch.cat([pair[0], pair[1]]), "a parameter has no influence on the two logits")
+
+
+question(
+    "deit_distillation.cutmix",
+    right=0.625,
+    why="The share follows the area: 1 − 16 · 24 / (32 · 32) = 1 − 384 / 1024.",
+    wrong={
+        "0.375": "That is the partner's share: 384 of 1024 pixels.",
+        "0.5": "Half of the height, but three quarters of the width: count the area.",
+        "0.25": "One side alone does not tell. Count the area: 384 of 1024 pixels are the partner's.",
+        "1": "Then the target would deny what was pasted in.",
+        "62.5": "Right as a percentage. As a share it is 0.625.",
+    },
+    otherwise="Count the pixels that stay: 1024 − 16 · 24. Which share of 1024 is that?",
+)
+question(
+    "deit_distillation.adamw",
+    right="b",
+    why="It shrinks every weight by the same factor, apart from the gradient step. That is what *decoupled* means.",
+    wrong={
+        "a": "There the decay is divided by the size of the gradient with everything else: the second weight hardly decays.",
+        "c": "Look at the four curves again: under Adam + L2 they part, under AdamW they lie on each other.",
+        "d": "Under AdamW the two curves lie on each other.",
+    },
+)
+question(
+    "deit_distillation.teacher",
+    right="c",
+    why="In DeiT's table 2 a Transformer teacher of similar strength taught less than a CNN. One paper's result, not a law.",
+    wrong={
+        "a": "The student never sees the teacher's tokens, only its answers. And in DeiT's runs the Transformer taught less.",
+        "b": "In DeiT's runs teachers of similar accuracy taught differently well: what kind of network it is counts, too.",
+        "d": "DeiT's CNN of 80.0 % taught a student of 82.7 %. A teacher need not be better than its student.",
+    },
+)

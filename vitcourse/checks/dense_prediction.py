@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -115,13 +116,13 @@ def tokens_to_grid(answer: Callable[..., Tensor]) -> None:
     close(two, got, "with num_prefix_tokens=2 the first two tokens are left out", mistake="always_one")
     close(answer(patches, (2, 3), num_prefix_tokens=0), got, "with num_prefix_tokens=0 every token is a patch")
     for wrong in ((3, 3), (1, 3)):
-        raises(ValueError, lambda grid=wrong: answer(tokens, grid), f"7 tokens cannot be 1 + {wrong[0]}·{wrong[1]}: raise ValueError",
+        raises(ValueError, partial(answer, tokens, wrong), f"7 tokens cannot be 1 + {wrong[0]}·{wrong[1]}: raise ValueError",
                hint=3, mistake="cut_in_silence")  # fmt: skip
 
 
 @visible_check("dense_prediction.LinearHead")
 def linear_head(answer: Callable[..., nn.Module]) -> None:
-    head = scramble(answer(5, 3)).eval()
+    head: Any = scramble(answer(5, 3)).eval()  # a module whose parts we know by name
     names = {name: tuple(p.shape) for name, p in head.named_parameters()}
     require(
         names == {"classify.weight": (3, 5, 1, 1), "classify.bias": (3,)},
@@ -202,7 +203,7 @@ def simple_pyramid(answer: Callable[..., Any]) -> None:
 
 @visible_check("dense_prediction.FPNHead")
 def fpn_head(answer: Callable[..., nn.Module]) -> None:
-    head = scramble(answer([4, 6, 5], 7, 3)).eval()
+    head: Any = scramble(answer([4, 6, 5], 7, 3)).eval()  # a module whose parts we know by name
     expected = {f"{part}.{i}.{leaf}" for part in ("lateral", "smooth") for i in range(3) for leaf in ("weight", "bias")}
     names = {name for name, _ in head.named_parameters()}
     require(

@@ -489,3 +489,12 @@ question(
         "C": "Self-attention compares tokens in pairs in both, and costs N² in both.",
     },
 )
+question(
+    "patchify.map",
+    right="A",
+    why="t-SNE is asked to keep near neighbours near. Nothing holds it to the distances between islands.",
+    wrong={
+        "B": "That would be so if far distances were kept. t-SNE spends all its care on the near ones.",
+        "C": "It sees 3,072 numbers for each patch and nothing else. Grey brick and grey grass end up together.",
+    },
+)

@@ -192,12 +192,10 @@ def window_partition(answer: SimpleNamespace) -> None:
         "one map of 6×3, M = 3, must survive the round trip",
     )
     for size in ((4, 5), (5, 4)):
-        odd = _tokens(1, *size)
         raises(
-            ValueError,
-            partial(answer.window_partition, odd, 2),
+            ValueError, partial(answer.window_partition, _tokens(1, *size), 2),
             f"windows of side 2 do not fill a map of {size[0]}×{size[1]}; refuse it with ValueError",
-        )
+        )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------------------- shift

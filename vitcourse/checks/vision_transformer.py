@@ -500,3 +500,23 @@ question(
         "d": "Without positions the model cannot tell where a patch was; that costs accuracy.",
     },
 )
+question(
+    "vision_transformer.ablation",
+    right="c",
+    why="Taking positions away costs accuracy with both seeds. Changing who is read costs nothing that two seeds could show.",
+    wrong={
+        "a": "The log says the reverse: without positions it is worse, with another token read it is not.",
+        "b": "Its lead is no larger than what two seeds of one model differ by. Two seeds cannot rank read-outs.",
+        "d": "It fell with both seeds. That a set of patches still says a lot does not make the loss go away.",
+    },
+)
+question(
+    "vision_transformer.bert",
+    right="d",
+    why="BERT norms after each sum (post-norm), ViT before each branch (pre-norm). The rest of the encoder is the same.",
+    wrong={
+        "a": "BERT puts [CLS] in front of every sentence, and ViT copies it.",
+        "b": "BERT learns one vector for each place in the sentence and adds it. ViT does so for each place in the grid.",
+        "c": "The attention is the same in both. Only what the tokens stand for has changed.",
+    },
+)

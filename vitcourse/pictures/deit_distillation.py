@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vitcourse.data import ASSETS
-from vitcourse.plots import PALETTE, WIDTH, _draw_picture, _new_figure, show, style
+from vitcourse.plots import PALETTE, WIDTH, _draw_picture, _new_figure, bars, show, style
 
 LOG = ASSETS / "deit_distillation_log.json"
 ARM_NAMES = {
@@ -168,6 +168,22 @@ def gains(log: Mapping[str, Any], recipe: str, arm: str, against: str, split: st
     found = {(r["seed"], r["arm"]): r[split]["mean"] for r in log["runs"] if r["recipe"] == recipe}
     seeds = sorted(seed for seed, a in found if a == arm and (seed, against) in found)
     return [found[seed, arm] - found[seed, against] for seed in seeds]
+
+
+def effort(log: Mapping[str, Any], recipe: str = "basic") -> None:
+    """CPU seconds of a whole training, the teacher's included where there is one: mean over the seeds."""
+
+    def seconds(*arms: str) -> float:
+        found = [[r["cpu_seconds"] for r in log["runs"] if (r["recipe"], r["arm"]) == (recipe, arm)] for arm in arms]
+        return sum(sum(times) / max(1, len(times)) for times in found)
+
+    costs = {
+        "ViT alone": seconds("plain"), "teacher + soft": seconds("teacher", "soft"),
+        "teacher + hard": seconds("teacher", "hard"), "ViT alone, longer": seconds("longer"),
+    }  # fmt: skip
+    words = ", ".join(f"{name} {cost:.0f}" for name, cost in costs.items())
+    bars(costs, form="{:.0f} s", title=f"CPU time of a training, one thread, {RECIPE_NAMES[recipe]}",
+         alt=f"Bars of CPU seconds: {words}.")  # fmt: skip
 
 
 @style()

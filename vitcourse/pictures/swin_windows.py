@@ -42,9 +42,11 @@ def _borders(axes: Axes, rows: Sequence[float], columns: Sequence[float], height
              colour: str = "black", line: float = 2.2, dash: str = "-") -> None:  # fmt: skip
     """Thick lines at these rows and columns."""
     for row in rows:
-        axes.plot((0, width), (row, row), color=colour, linewidth=line, linestyle=dash, clip_on=False)
+        axes.plot((0, width), (row, row), color=colour, linewidth=line, linestyle=dash, clip_on=colour == "white")
     for column in columns:
-        axes.plot((column, column), (0, height), color=colour, linewidth=line, linestyle=dash, clip_on=False)
+        axes.plot(
+            (column, column), (0, height), color=colour, linewidth=line, linestyle=dash, clip_on=colour == "white"
+        )
 
 
 def _marks(size: int, step: int, first: int = 0) -> list[int]:
@@ -87,6 +89,20 @@ def who_looks_where(photo: Tensor, tokens: int = 16, window: int = 4, query: tup
     show(figure, f"The same photograph three times under a grid of {tokens} by {tokens} tokens, one token marked in orange. "
          f"With global attention the whole picture is lit. With windows only the marked token's square of {window} by "
          f"{window} tokens is lit. With shifted windows a square of the same size is lit, moved by {half} tokens.")  # fmt: skip
+
+
+@style()
+def with_windows(maps: Mapping[str, Tensor], window: int) -> None:
+    """Maps (1, H, W, 3) as pictures under the borders of windows."""
+    figure, axes = _new_figure(1, len(maps), (WIDTH, 2.3))
+    for place, (name, value) in zip(axes, maps.items(), strict=True):
+        _draw_picture(place, value[0].permute(2, 0, 1), name)
+        height, width = value.shape[1:3]
+        _borders(place, _marks(height, window), _marks(width, window), height, width, "white", 1.2)
+        place.set_xlim(-0.5, width - 0.5)
+        place.set_ylim(height - 0.5, -0.5)
+    show(figure, f"Three photographs under borders of windows of {window} pixels: as it is; moved up and to the left, so that a strip "
+         "of its top appears at the bottom and a strip of its left side at the right, with seams inside the last windows; and moved back.")  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------- shift and mask
@@ -248,7 +264,8 @@ def influence(blocks: Sequence[Any], height: int, width: int, dim: int, token: t
 @style()
 def influences(maps: Mapping[str, Tensor], window: int, token: tuple[int, int], caption: str = "") -> None:
     """Maps of influence, one panel each: light cells reach the marked token."""
-    figure, axes = _new_figure(1, len(maps), (WIDTH, WIDTH / len(maps) + 0.6))
+    side = min(2.4, WIDTH / len(maps))
+    figure, axes = _new_figure(1, len(maps), (side * len(maps), side + 0.6))
     for place, (title, reached) in zip(axes, maps.items(), strict=True):
         height, width = reached.shape
         _bare(place, height, width, f"{title}\n{int(reached.sum())} of {height * width} tokens")
@@ -332,6 +349,8 @@ def cost_curves(
             )
         place.set(xscale="log", yscale="log", xlabel="tokens HW", ylabel=label)
         place.set_title(title, fontsize=10)
+        place.set_xticks(tokens, [f"{count}" for count in tokens])
+        place.minorticks_off()
         place.grid(color="#dddddd", linewidth=0.6)
         place.legend(loc="upper left")
     growth = {name: values[-1] / values[-2] for name, values in seconds.items()}
