@@ -17,15 +17,16 @@ def tokens_to_grid(tokens: Tensor, grid: tuple[int, int], num_prefix_tokens: int
     """Put patch tokens back where their patches were.
 
     Args:
-        tokens: (B, K + h·w, D), K prefix tokens such as the class token first, then the patches in reading order.
+        tokens: (B, E + h·w, D), E extra tokens first, such as the class token, then the patches in
+            reading order.
         grid: (h, w), rows and columns of patches.
-        num_prefix_tokens: K; they belong to no place and are left out.
+        num_prefix_tokens: E; they belong to no place and are left out.
 
     Returns:
         (B, D, h, w), a feature map as convolutions take it.
 
     Raises:
-        ValueError: the number of tokens is not K + h·w.
+        ValueError: the number of tokens is not E + h·w.
     """
     ### BEGIN SOLUTION
     rows, columns = grid
@@ -49,15 +50,16 @@ class LinearHead(nn.Module):
         self.classify = nn.Conv2d(in_dim, num_classes, kernel_size=1)
 
     def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:
-        """Features (B, D, h, w) to logits (B, classes, *size), upsampled bilinearly with align_corners=False."""
+        """Features (B, D, h, w) to logits (B, classes, *size): classify, then upsample, align_corners=False."""
         ### BEGIN SOLUTION
         return F.interpolate(self.classify(features), size=size, mode="bilinear", align_corners=False)
         ### END SOLUTION
 
 
 class FPNHead(nn.Module):
-    """Class scores from a pyramid of feature maps, joined from coarse to fine: the top-down path of FPN (Lin et al.
-    2017, section 3), its levels summed at the finest resolution (Kirillov et al. 2019, Panoptic FPN, section 3.1).
+    """Class scores from a pyramid of feature maps, joined from coarse to fine: the top-down path of FPN
+    (Lin et al. 2017, section 3), its levels summed at the finest resolution (Kirillov et al. 2019,
+    Panoptic FPN, section 3.1).
 
     Args:
         in_dims: channels of each level, finest level first.
@@ -72,27 +74,28 @@ class FPNHead(nn.Module):
         self.classify = nn.Conv2d(dim, num_classes, kernel_size=1)
 
     def forward(self, pyramid: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """Join a pyramid of feature maps, finest first, level i (B, in_dims[i], h_i, w_i), to logits (B, classes, *size).
+        """Join feature maps, finest first, level i (B, in_dims[i], h_i, w_i), to logits (B, classes, *size).
 
         1. Every level goes through its `lateral` convolution.
-        2. From the coarsest level down, each joined level is upsampled (nearest) to the next finer one and added to it.
-        3. Every joined level goes through its `smooth` convolution and ReLU, is upsampled (bilinear) to the finest level,
-           and all are summed.
+        2. From the coarsest level down, each joined level is upsampled (nearest) to the next finer one
+           and added to it.
+        3. Every joined level goes through its `smooth` convolution and ReLU, is upsampled (bilinear) to
+           the finest level, and all are summed.
         4. `classify`, then bilinear upsampling to `size`. All bilinear upsampling has align_corners=False.
         """
+
         ### BEGIN SOLUTION
+        def up(x: Tensor, size: Sequence[int]) -> Tensor:
+            return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+
         levels = [lateral(x) for lateral, x in zip(self.lateral, pyramid, strict=True)]  # (B, dim, h_i, w_i)
         for i in range(len(levels) - 1, 0, -1):
             levels[i - 1] = levels[i - 1] + F.interpolate(levels[i], size=levels[i - 1].shape[-2:], mode="nearest")
         finest = levels[0].shape[-2:]
         smoothed = [smooth(x).relu() for smooth, x in zip(self.smooth, levels, strict=True)]
-        joined = torch.stack([_resize(x, finest) for x in smoothed]).sum(0)  # (B, dim, h_0, w_0)
-        return _resize(self.classify(joined), size)
+        joined = torch.stack([up(x, finest) for x in smoothed]).sum(0)  # (B, dim, h_0, w_0)
+        return up(self.classify(joined), size)
         ### END SOLUTION
-
-
-def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def simple_pyramid(features: Tensor, levels: int = 3) -> list[Tensor]:
@@ -103,7 +106,7 @@ def simple_pyramid(features: Tensor, levels: int = 3) -> list[Tensor]:
         levels: how many maps; level 0 is `features` itself.
 
     Returns:
-        Level i is `features` average-pooled over squares of side 2^i, (B, D, h/2^i, w/2^i), sides rounded down.
+        Level i is `features` average-pooled over squares of side 2^i: (B, D, h/2^i, w/2^i), rounded down.
     """
     ### BEGIN SOLUTION
     return [F.avg_pool2d(features, kernel_size=2**i, stride=2**i) for i in range(levels)]
@@ -123,19 +126,17 @@ def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int, ignor
     """
     ### BEGIN SOLUTION
     counted = target != ignore_index
-    pairs = (
-        target[counted].long() * num_classes + prediction[counted].long()
-    )  # each pair (t, p) has a number of its own
+    pairs = target[counted].long() * num_classes + prediction[counted].long()  # (t, p) → its own number
     return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
     ### END SOLUTION
 
 
 def mean_iou(confusion: Tensor) -> float:
-    """Mean intersection over union (mIoU) from a confusion matrix, in 0..1 (Everingham et al. 2010, PASCAL VOC).
+    """Mean intersection over union (mIoU) from a confusion matrix, in 0..1 (Everingham et al. 2010).
 
-    The IoU of a class is: pixels that are and were called this class, over pixels that are or were called this class.
-    The mean runs over the classes that occur in the target or the prediction; a class that occurs in neither has no
-    IoU and does not count. With no class at all the result is nan.
+    The IoU of a class is: pixels that are and were called this class, over pixels that are or were
+    called this class. The mean runs over the classes that occur in the target or the prediction; a class
+    that occurs in neither has no IoU and does not count. With no class at all the result is nan.
     """
     ### BEGIN SOLUTION
     confusion = confusion.double()
@@ -152,7 +153,8 @@ class ViTSegmenter(nn.Module):
     Args:
         backbone: lesson 04's model.
         num_classes: classes, background included.
-        pyramid_dim: None for a `LinearHead`; otherwise the width of an `FPNHead` on a `simple_pyramid` of three levels.
+        pyramid_dim: None for a `LinearHead`; otherwise the width of an `FPNHead` on a `simple_pyramid`
+            of three levels.
     """
 
     def __init__(self, backbone: VisionTransformer, num_classes: int, pyramid_dim: int | None = None) -> None:
@@ -160,9 +162,7 @@ class ViTSegmenter(nn.Module):
         self.backbone = backbone
         dim = backbone.norm.normalized_shape[0]
         self.pyramid = pyramid_dim is not None
-        self.head = (
-            LinearHead(dim, num_classes) if pyramid_dim is None else FPNHead([dim] * 3, pyramid_dim, num_classes)
-        )
+        self.head = FPNHead([dim] * 3, pyramid_dim, num_classes) if pyramid_dim else LinearHead(dim, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) to logits (B, classes, H, W)."""
@@ -187,9 +187,7 @@ class SwinSegmenter(nn.Module):
         stages = len(backbone.layers)
         first = backbone.head.in_features // 2 ** (stages - 1)
         dims = [first * 2**i for i in range(stages)]
-        self.norms = nn.ModuleList(
-            nn.LayerNorm(dim) for dim in dims
-        )  # one per stage, as Swin's own segmentation code has
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in dims)  # as in Swin's own segmentation code
         self.head = FPNHead(dims, pyramid_dim, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -44,6 +44,10 @@ EQUIVALENT: dict[str, str] = {
     ),
     "dense_prediction.simple_pyramid: `F.avg_pool2d(features, kernel_size=2 ** i, stride=2 ** i)` → "
     "`F.avg_pool2d(features, kernel_size=2 ** i)`": "the default stride of avg_pool2d is the kernel size",
+    "dense_prediction.FPNHead: `F.interpolate(x, size=tuple(size), mode='bilinear', align_corners=False)` → "
+    "`F.interpolate(x, size=tuple(size), mode='bilinear')`": (
+        "align_corners=False is the default of bilinear interpolation"
+    ),
     "dense_prediction.FPNHead: `F.interpolate(levels[i], size=levels[i - 1].shape[-2:], mode='nearest')` → "
     "`F.interpolate(levels[i], size=levels[i - 1].shape[-2:])`": "nearest is the default mode of interpolate",
 }

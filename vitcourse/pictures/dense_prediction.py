@@ -86,17 +86,23 @@ def iou_circles() -> None:
     )
 
 
-def predictions(data: ImageData, guesses: dict[str, Tensor], count: int = 4) -> None:
+def largest(mask: Tensor, class_names: tuple[str, ...]) -> str:
+    """The class with the most pixels of a mask (H, W), background left out unless there is nothing else."""
+    objects = mask[mask > 0]
+    return class_names[int(objects.mode().values)] if len(objects) else class_names[0]
+
+
+def predictions(data: ImageData, guesses: dict[str, Tensor], count: int = 6) -> None:
     """Pictures, true masks and predicted masks (B, H, W), one row each."""
     rows = [*data.images[:count], *plots.colour_masks(data.labels[:count])]
-    titles = ["picture"] * count + ["true mask"] * count
-    for name, guess in guesses.items():
+    titles = ["picture"] * count + [f"true: {largest(m, data.class_names)}" for m in data.labels[:count]]
+    for guess in guesses.values():
         rows += [*plots.colour_masks(guess[:count])]
-        titles += [name] * count
+        titles += [f"guess: {largest(m, data.class_names)}" for m in guess[:count]]
     plots.show_images(
-        rows, titles, columns=count, size=1.7,
+        rows, titles, columns=count, size=1.5,
         alt=f"{count} pictures of the held-back test set in columns. Below each, its true mask and what was predicted: "
-        + ", ".join(guesses) + ". Equal colours mean equal classes.",
+        + ", ".join(guesses) + ". Equal colours mean equal classes; the title names the largest one.",
     )  # fmt: skip
 
 
@@ -136,7 +142,7 @@ def results() -> None:
     runs = log()
     words = []
     with plots.style():
-        fig, axes = plt.subplots(1, 2, figsize=(8.6, 2.4), layout="constrained", sharey=True)
+        fig, axes = plt.subplots(1, 2, figsize=(8.6, 2.4), layout="constrained", sharex=True, sharey=True)
         for axis, (split, title) in zip(
             axes, (("test", "styles seen in training"), ("heldout", "held-out styles")), strict=True
         ):
@@ -148,10 +154,10 @@ def results() -> None:
                 axis.text(mean + 1.5, row + 0.05, f"{mean:.1f}", va="center")
                 words.append(f"{name}, {title}: {mean:.1f} %")
             axis.set_yticks(range(len(runs)), list(runs))
-            axis.invert_yaxis()
             axis.set_xlabel("mIoU in %")
             axis.set_title(title, fontsize=10)
             axis.margins(x=0.18)
+        axes[0].invert_yaxis()
     plots.show(
         fig, "Bars of mean IoU. " + "; ".join(words) + ".", caption="Mean over seeds; the black line is their range."
     )
