@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Build, release, grade and audit the course.", no_args_is_help=True, pretty_exceptions_enable=False
 )
-console = Console()
+console = Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=160)  # in a log: wide tables
 LessonArgument = Annotated[
     str | None, typer.Argument(help="a lesson: 3, 03, attention or 03_attention; all where it is left out")
 ]

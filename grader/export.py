@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import enum
 import io
+from collections import Counter
 
 from grader.marks import Mark
 from vitcourse.lessons import Lesson
@@ -76,7 +77,8 @@ def _remarks(lesson: Lesson, mark: Mark) -> str:
         return "no automatic result"
     said = [f"{e.number} {mark.result.exercise(e.id).reason}" for e in lesson.exercises
             if mark.result.exercise(e.id).reason not in ("right", "wrong")]  # fmt: skip
-    return "; ".join(said + [f"{lesson_note.kind}" for lesson_note in mark.result.notes])
+    notes = Counter(note.kind for note in mark.result.notes)
+    return "; ".join(said + [kind if n == 1 else f"{kind} ×{n}" for kind, n in notes.items()])
 
 
 def _canvas(lessons: list[tuple[Lesson, dict[str, Mark]]], students: list[Mark]) -> list[list[str | float]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from html import escape
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from grader.grading import ExerciseResult, Reason
 from grader.marks import Mark
 from grader.pages import page, table
 from grader.paths import TEXT
+from grader.results import Note
 from vitcourse.lessons import Exercise, Lesson
 
 WORDS = {
@@ -31,6 +33,8 @@ WORDS = {
     Reason.OUT_OF_MEMORY: "Your code asked for more memory than there is.",
     Reason.UNREADABLE: "The file could not be read as a notebook.",
 }
+
+DETAILED = (Reason.ERROR, Reason.TIMEOUT, Reason.KERNEL_DIED, Reason.MISSING, Reason.UNREADABLE)
 
 
 def path_of(course: Path, lesson: str, student: str) -> Path:
@@ -79,29 +83,50 @@ def render(lesson: Lesson, mark: Mark, code: dict[str, str], hints: dict[str, li
         if graded is not None:
             output = result.own_output(exercise.id) if result is not None else ""
             parts.append(_exercise(exercise, graded, points, by_hand, code.get(f"{grade_id(exercise.id)}-answer", ""), output,
-                                   hints.get(exercise.id, [])))  # fmt: skip
+                                   hints.get(exercise.id, []), mark.comments.get(exercise.id, "")))  # fmt: skip
     body = [
         f"<p>Feedback for {escape(mark.student)}</p><h1>Lesson {lesson.number} · {escape(lesson.title)}</h1>",
         f"<p><strong>{mark.total:g} of {lesson.points} points</strong></p>",
         table(["exercise", "result", "points"], rows, {2}),
     ]
     if result is not None and result.notes:
-        noticed = "".join(f"<li>{escape(n.text)}</li>" for n in result.notes)
-        body.append(f"<h2>What we noticed about your file</h2><p>None of this cost points.</p><ul>{noticed}</ul>")
+        body.append(_noticed(result.notes))
     return page(f"Lesson {lesson.number}: feedback for {mark.student}", "\n".join(body + parts))
 
 
+def marked(text: str) -> str:
+    """Escaped text, with `code` between backticks shown as code."""
+    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", escape(text))
+
+
+def _noticed(notes: tuple[Note, ...]) -> str:
+    """What the grader found odd. A cell that was stopped is said in words: learners never see a cell's id."""
+    stopped = Counter(n.text.rpartition(": ")[2] for n in notes if n.kind == "skipped")
+    said = [n.text for n in notes if n.kind != "skipped"]
+    said += [
+        f"{n} cell{'s' if n > 1 else ''} of your notebook did not run to the end: {why}" for why, n in stopped.items()
+    ]
+    free = not {"skipped", "unreadable", "cut", "files"} & {n.kind for n in notes}
+    items = "".join(f"<li>{escape(text)}</li>" for text in dict.fromkeys(said))
+    return (
+        f"<h2>What we noticed about your file</h2>{'<p>None of this cost points.</p>' if free else ''}<ul>{items}</ul>"
+    )
+
+
 def _exercise(exercise: Exercise, graded: ExerciseResult, points: float, by_hand: bool, code: str, output: str,
-              hints: list[str]) -> str:  # fmt: skip
+              hints: list[str], comment: str) -> str:  # fmt: skip
     right = graded.reason == Reason.RIGHT
     mark = '<span class="good">✓ right</span>' if right else f'<span class="bad">✗ {escape(str(graded.reason))}</span>'
     parts = [
-        f"<h2>{exercise.number} · {escape(exercise.title)}: {points:g} of {exercise.points} points</h2><p>{mark}. {WORDS[graded.reason]}</p>"
+        f'<h2><span>{exercise.number} · {escape(exercise.title)}</span> <span class="points">{points:g} of '
+        f"{exercise.points} points</span></h2><p>{mark}. {WORDS[graded.reason]}</p>"
     ]
     if by_hand and points != graded.points:
         parts.append(f"<p>The automatic result was {graded.points:g} points; a person has set {points:g}.</p>")
-    if graded.mistake or (graded.reason == Reason.ERROR and graded.detail):
-        parts.append(f'<p class="said">{escape(graded.detail)}</p>')
+    if comment:
+        parts.append(f'<p class="comment">{escape(comment)}</p>')
+    if graded.mistake or (graded.reason in DETAILED and graded.detail):
+        parts.append(f'<p class="said">{marked(graded.detail)}</p>')
     passed = [c.about for c in graded.cases if c.passed]
     failed = [c.about for c in graded.cases if not c.passed]
     if failed and graded.reason in (Reason.WRONG, Reason.ERROR):
@@ -110,7 +135,7 @@ def _exercise(exercise: Exercise, graded: ExerciseResult, points: float, by_hand
             parts.append("<p>Right already: " + "; ".join(escape(a) for a in passed) + ".</p>")
     if hints and not right:
         parts.append(
-            f"<details><summary>A hint</summary><p>{escape(hints[-1] if graded.mistake else hints[0])}</p></details>"
+            f"<details><summary>A hint</summary><p>{marked(hints[-1] if graded.mistake else hints[0])}</p></details>"
         )
     if code:
         parts.append(f"<details><summary>Your code</summary><pre>{escape(code)}</pre></details>")

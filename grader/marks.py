@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from grader.build import grade_id
 from grader.course import Course
@@ -12,7 +12,7 @@ from vitcourse.lessons import Lesson
 
 @dataclass(frozen=True)
 class Mark:
-    """One submission's points: per exercise id, as they count. `manual` holds the ids that a person has graded."""
+    """One submission's points: per exercise id, as they count. `manual` holds the ids that a person has graded, `comments` what a person wrote."""
 
     student: str
     first_name: str
@@ -21,6 +21,7 @@ class Mark:
     points: dict[str, float]
     manual: frozenset[str]
     result: Result | None
+    comments: dict[str, str] = field(default_factory=dict)
 
     @property
     def total(self) -> float:
@@ -44,6 +45,10 @@ def marks(course: Course, lesson: Lesson) -> list[Mark]:
         for submission in submissions:
             student = submission.student
             grades = {g.name: g for g in submission.grades}
+            written = {
+                c.name.removesuffix("-answer"): c.manual_comment for c in submission.comments if c.manual_comment
+            }
+            comments = {e.id: written[grade_id(e.id)] for e in lesson.exercises if grade_id(e.id) in written}
             points, manual = {}, set()
             for exercise in lesson.exercises:
                 grade = grades.get(grade_id(exercise.id))
@@ -51,5 +56,5 @@ def marks(course: Course, lesson: Lesson) -> list[Mark]:
                 if grade is not None and grade.manual_score is not None:
                     manual.add(exercise.id)
             found.append(Mark(student.id, student.first_name or "", student.last_name or "", student.email or "", points,
-                              frozenset(manual), results.get(student.id)))  # fmt: skip
+                              frozenset(manual), results.get(student.id), comments))  # fmt: skip
     return sorted(found, key=lambda m: m.student)

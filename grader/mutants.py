@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import copy
 import importlib
+import sys
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,10 +50,14 @@ class Mutant:
         return f"{self.exercise}: {self.change}"
 
 
+def source_of(exercise: Exercise) -> str:
+    """The module that holds an exercise's reference answer."""
+    return (SOLUTIONS / f"{exercise.lesson}.py").read_text(encoding="utf-8")
+
+
 def mutants_of(exercise: Exercise) -> Iterator[Mutant]:
     """All mutants of an exercise's reference answer."""
-    path = SOLUTIONS / f"{exercise.lesson}.py"
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = source_of(exercise).splitlines()
     tree = ast.parse("\n".join(lines))
     regions, start = [], 0
     for number, words in enumerate(lines, 1):
@@ -170,7 +175,11 @@ def answer_of(exercise: Exercise, source: str, filename: str = "<mutant>", *, wh
         vars(module).update(
             {k: v for k, v in reference.items() if not k.startswith("__") and k not in exercise.objects}
         )
-    exec(compile(source, filename, "exec"), vars(module))
+    sys.modules[module.__name__] = module  # `@dataclass` looks its module up there
+    try:
+        exec(compile(source, filename, "exec"), vars(module))
+    finally:
+        del sys.modules[module.__name__]
     missing = [name for name in exercise.objects if name not in vars(module)]
     if missing:
         raise NameError(f"the file does not define {', '.join(missing)}")

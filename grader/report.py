@@ -10,6 +10,7 @@ from grader.grading import Reason
 from grader.marks import Mark
 from grader.mistakes import mistakes_of
 from grader.pages import page, table
+from grader.results import clean
 from vitcourse.lessons import Lesson
 
 ODD = {Reason.TIMEOUT, Reason.KERNEL_DIED, Reason.OUT_OF_MEMORY, Reason.UNREADABLE, Reason.MISSING}
@@ -31,7 +32,7 @@ def render(lesson: Lesson, found: list[Mark]) -> str:
     ]
     body = [
         f"<h1>{escape(title)}</h1>",
-        table(["what", "number"], summary, {1}),
+        table(["what", "number"], summary, {1}, compact=True),
         "<h2>Points</h2>",
         _histogram(lesson, totals),
     ]
@@ -84,7 +85,7 @@ def _cases(lesson: Lesson, graded: list[Mark]) -> str:
         names = list(dict.fromkeys((c.name, c.about) for cases in tried for c in cases))
         for name, about in names:
             passed = [c.passed for cases in tried for c in cases if c.name == name]
-            rows.append([f"{e.number} {e.name}", about, f"{100 * sum(passed) / len(passed):.0f} %", f"{len(passed)}"])
+            rows.append([f"{e.number} {e.title}", about, f"{100 * sum(passed) / len(passed):.0f} %", f"{len(passed)}"])
     return table(["exercise", "case", "passed", "of"], rows, {2, 3})
 
 
@@ -102,20 +103,26 @@ def _mistakes(lesson: Lesson, graded: list[Mark]) -> str:
 
 
 def _odd(lesson: Lesson, graded: list[Mark]) -> str:
+    """One row per student and kind: what was noted about the file, and exercises that ended in another way than wrong."""
     rows: list[list[str | float]] = []
     for mark in graded:
         assert mark.result is not None
-        rows += [[mark.student, note.text] for note in mark.result.notes]
+        notes: dict[str, list[str]] = {}
+        for note in mark.result.notes:
+            if note.kind != "unreadable":  # the reason says it
+                notes.setdefault(note.kind, []).append(note.text)
+        for kind, said in notes.items():
+            more = f" (and {len(said) - 1} more of this kind)" if len(said) > 1 else ""
+            rows.append([mark.student, kind, clean(said[0], 240) + more])
+        ends: dict[tuple[str, str], list[str]] = {}
         for e in lesson.exercises:
             result = mark.result.exercise(e.id)
             if result.reason in ODD:
-                rows.append(
-                    [
-                        mark.student,
-                        f"exercise {e.number}: {result.reason}" + (f" ({result.detail})" if result.detail else ""),
-                    ]
-                )
-    return table(["student", "what"], rows) if rows else "<p>Nothing.</p>"
+                ends.setdefault((str(result.reason), result.detail), []).append(e.number)
+        for (reason, detail), numbers in ends.items():
+            plural = "exercises" if len(numbers) > 1 else "exercise"
+            rows.append([mark.student, reason, f"{plural} {', '.join(numbers)}" + (f": {detail}" if detail else "")])
+    return table(["student", "kind", "what"], rows) if rows else "<p>Nothing.</p>"
 
 
 def _submissions(lesson: Lesson, graded: list[Mark]) -> str:

@@ -13,6 +13,7 @@ from rich.progress import TimeRemainingColumn as TimeLeft
 from rich.table import Table
 
 from grader.grading import Reason
+from grader.results import Note, clean
 from vitcourse.lessons import Lesson
 
 if TYPE_CHECKING:
@@ -96,13 +97,19 @@ def show_changes(console: Console, found: list[Change], total: int) -> None:
                   highlight=False)  # fmt: skip
 
 
+def _in_short(notes: tuple[Note, ...]) -> str:
+    """The first note of each kind; feedback and report have them all."""
+    kinds: dict[str, list[str]] = {}
+    for note in notes:
+        kinds.setdefault(note.kind, []).append(note.text)
+    return "; ".join(clean(t[0], 100) + (f" (×{len(t)})" if len(t) > 1 else "") for t in kinds.values())
+
+
 def show_collected(console: Console, report: Report) -> None:
     """What was collected, and what was refused."""
     table = Table("student", "lesson", "from", "noted")
     for item in report.collected:
-        table.add_row(
-            escape(item.student), item.lesson, escape(item.source), escape("; ".join(n.text for n in item.notes))
-        )
+        table.add_row(escape(item.student), item.lesson, escape(item.source), escape(_in_short(item.notes)))
     if report.collected:
         console.print(table)
     for source, why in report.refused:

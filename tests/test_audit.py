@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from grader import audit
 from grader.cli import app
-from grader.mutants import answer_of, mutants_of
+from grader.mutants import answer_of, mutants_of, source_of
 from solutions.attention import scaled_dot_product_attention as right
-from vitcourse.lessons import exercise
+from vitcourse.lessons import exercise, lessons
 
 SDPA = "attention.scaled_dot_product_attention"
 FIRST_LINE = f"# exercise: {SDPA}\n"
@@ -60,6 +60,13 @@ def test_mutants_differ_from_the_reference_in_one_place_and_are_noticed() -> Non
         m for m in mutants if "softmax" in m.change.split("→")[0] and "softmax" not in m.change.split("→")[1]
     )
     assert not audit.judge_answer(SDPA, no_softmax.change, "mutant", answer_of(found, no_softmax.source)).problem
+
+
+def test_every_reference_runs_from_its_source() -> None:
+    """Also modules with data classes: were they refused as they stand, their mutants would all seem to be noticed."""
+    for lesson in lessons():
+        found = lesson.exercises[0]
+        assert not audit._judge_source(found, "unchanged", source_of(found)).hidden_message
 
 
 def write(folder: Path, kind: str, name: str, source: str) -> None:

@@ -346,7 +346,7 @@ def test_regrade_shows_first_and_respects_people(honest: Path, world: World) -> 
         assert "0 graded" in again.stdout
         assert "--regrade" in again.stdout
         refused = subprocess.run([sys.executable, "-m", "grader", "autograde", "2", "-C", str(honest), "--regrade"],
-                                 input="n\n", env=world.environment, capture_output=True, text=True, timeout=300)  # fmt: skip
+                                 input="n\n", env=world.environment, cwd=world.places, capture_output=True, text=True, timeout=300)  # fmt: skip
         assert refused.returncode == 1
         assert "bob" in refused.stdout
         assert results(honest, "bob") == old
@@ -364,7 +364,9 @@ def test_killed_and_resumed(world: World) -> None:
         hand_in(course, f"s{number}", world.solved(double="import time; time.sleep(1.5)\ndef double(x):\n"
                                                           "    if x.ndim == 0: raise ValueError\n    return x + x"))  # fmt: skip
     command = [sys.executable, "-m", "grader", "autograde", "2", "-C", str(course), "--jobs", "2"]
-    first = subprocess.Popen(command, env=world.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = subprocess.Popen(
+        command, env=world.environment, cwd=world.places, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 200
     while len(list(course.glob("autograded/*/*/results.json"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)

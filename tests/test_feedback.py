@@ -71,7 +71,7 @@ def test_feedback_names_the_mistake_gives_a_hint_and_hides_the_tests() -> None:
     assert entry.words.split(",")[0] in page.replace("&#x27;", "'")
     assert "<summary>A hint</summary>" in page
     for case in cases_of(entry.exercise):
-        assert "_" not in case.name or case.name not in page  # a one-word name may be a word of the sentence
+        assert "_" not in case.name or case.name not in page  # a plain word may stand in a description
     assert "draw." not in page
     assert "off by 3" not in page
 

@@ -9,11 +9,9 @@ from vitcourse.probes import case, raised
 
 
 def _picture(draw, batch=None, channels=None):
-    """Images with H ≠ W, rows ≠ cols, and P; all sizes differ from each other where they can."""
-    rows, cols = draw.sizes(2, low=2, high=5)
-    patch = draw.integer(2, 4)
-    batch, channels = batch or draw.integer(2, 3), channels or draw.choice([1, 2, 3, 4])
-    return draw.normal(batch, channels, rows * patch, cols * patch), patch, (rows, cols)
+    """Images with H ≠ W, and P and the grid: batch, channels, rows, columns and P all differ unless given."""
+    rows, cols, patch, some, more = draw.sizes(5, low=2, high=6)
+    return draw.normal(batch or some, channels or more, rows * patch, cols * patch), patch, (rows, cols)
 
 
 def _refused(call):
@@ -27,12 +25,12 @@ def _refused(call):
 
 @case("patchify.patch_grid", points=1, about="rows and columns of non-square images, as whole numbers")
 def grids(answer, draw):
-    found = []
+    wanted = [(1, draw.integer(2, 9), 1), (draw.integer(2, 9), 1, 1)]  # sides of one pixel, patches of one pixel
     for _ in range(4):
         rows, cols = draw.sizes(2, low=1, high=20)
         patch = draw.integer(2, 16)
-        found.append(list(torch.zeros(tuple(answer(rows * patch, cols * patch, patch))).shape))
-    return found
+        wanted.append((rows * patch, cols * patch, patch))
+    return [list(torch.zeros(tuple(answer(*sizes))).shape) for sizes in wanted]
 
 
 @case("patchify.patch_grid", points=0.5, about="images that do not divide raise ValueError")
@@ -61,7 +59,7 @@ def not_positive(answer, draw):
 
 @case("patchify.patchify", points=2, about="non-square images, several channels, a batch")
 def batch_of_pictures(answer, draw):
-    images, patch, _ = _picture(draw, channels=draw.choice([2, 3, 4]))
+    images, patch, _ = _picture(draw)
     return answer(images, patch)
 
 
@@ -93,9 +91,8 @@ def indivisible_pictures(answer, draw):
 
 @case("patchify.unpatchify", points=1.5, about="non-square grids, several channels, a batch")
 def back_to_pictures(answer, draw):
-    _, patch, (rows, cols) = _picture(draw)
-    channels = draw.choice([2, 3, 4])
-    return answer(draw.normal(2, rows * cols, channels * patch**2), patch, (rows, cols))
+    rows, cols, patch, batch, channels = draw.sizes(5, low=2, high=6)
+    return answer(draw.normal(batch, rows * cols, channels * patch**2), patch, (rows, cols))
 
 
 @case("patchify.unpatchify", points=1, about="the same patches on other grids, one image, one channel")
@@ -116,7 +113,7 @@ def wrong_grid(answer, draw):
 
 @case("patchify.patchify_einops", points=1.5, about="non-square images, several channels, a batch")
 def einops_batch(answer, draw):
-    images, patch, _ = _picture(draw, channels=draw.choice([2, 3, 4]))
+    images, patch, _ = _picture(draw)
     return answer(images, patch)
 
 
@@ -128,7 +125,7 @@ def einops_one(answer, draw):
 
 @case("patchify.patchify_unfold", points=1.5, about="non-square images, several channels, a batch")
 def unfold_batch(answer, draw):
-    images, patch, _ = _picture(draw, channels=draw.choice([2, 3, 4]))
+    images, patch, _ = _picture(draw)
     return answer(images, patch)
 
 
@@ -140,7 +137,7 @@ def unfold_one(answer, draw):
 
 @case("patchify.patch_kernel", points=1.5, about="the convolution with this weight gives the patch vectors")
 def kernel_as_convolution(answer, draw):
-    images, patch, _ = _picture(draw, channels=draw.choice([2, 3, 4]))
+    images, patch, _ = _picture(draw)
     weight = answer(images.shape[1], patch).to(images)
     return F.conv2d(images, weight, stride=patch).flatten(2).transpose(1, 2)
 

@@ -215,10 +215,12 @@ def block(answer, draw, shifted, window=4, heads=2, dim=8):
     return draw.scramble(answer.SwinBlock(dim, heads, window, shifted=shifted)).eval()
 
 
-@case("swin_windows.SwinBlock", points=1, about="regular windows", atol=5e-5)
+@case("swin_windows.SwinBlock", points=1, about="regular windows; drop path takes branches away in training", atol=5e-5)
 def regular(answer, draw):
     m = draw.integer(3, 4)
-    return block(answer, draw, False, m)(draw.normal(2, 2 * m, 3 * m, 8))
+    x = draw.normal(2, 2 * m, 3 * m, 8)
+    alone = draw.scramble(answer.SwinBlock(8, 2, m, drop_path=1 - 1e-7)).train()  # both branches as good as always gone
+    return [block(answer, draw, False, m)(x), alone(x)]
 
 
 @case(
@@ -259,6 +261,6 @@ def small_numbers(answer, draw):
     atol=1e-4,
 )
 def stage(answer, draw):
-    blocks = draw.scramble(answer.make_blocks(8, 3, 2, 4, (0.0, 0.125, 0.25))).eval()
+    blocks = draw.scramble(answer.make_blocks(8, 4, 2, 4, (0.0, 0.125, 0.1875, 0.25))).eval()
     rates = [m.drop_prob for m in blocks.modules() if isinstance(getattr(m, "drop_prob", None), float)]
     return [blocks(draw.normal(2, 8, 12, 8)), sum(p.numel() for p in blocks.parameters()), max(rates, default=0.25)]

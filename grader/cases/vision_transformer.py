@@ -59,13 +59,13 @@ def tokens_dropped(answer, draw):
 @case(
     "vision_transformer.DropPath",
     points=1,
-    about="any number of axes",
+    about="any number of axes, and the usual rate 0.1",
     atol=0.06,
     after=lambda v: [_dropping(p) for p in v],
 )
 def any_rank(answer, draw):
-    layer = answer(draw.choice([0.25, 0.35])).train()
-    return [layer(torch.ones(4000, 3)), layer(torch.ones(4000, 2, 3, 2))]
+    layer, usual = answer(draw.choice([0.25, 0.35])).train(), answer(0.1).train()
+    return [layer(torch.ones(4000, 3)), layer(torch.ones(4000, 2, 3, 2)), usual(torch.ones(4000, 2))]
 
 
 # ------------------------------------------------------------------------------------------------------------- Block

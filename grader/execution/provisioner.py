@@ -34,6 +34,7 @@ ISOLATIONS = ("sandbox", "none")
 HIDDEN_PACKAGES = ("solutions", "grader")
 KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "XDG_CACHE_HOME", "MPLCONFIGDIR")
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+PICTURES = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # read when matplotlib is imported
 START_SECONDS = 120  # how long the template may take to import torch on a busy machine
 
 
@@ -67,7 +68,8 @@ class Template:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         here = str(Path(__file__).resolve().parents[2])
         code = f"import sys; sys.path.insert(0, {here!r}); from grader.execution.template import main; main({theirs.fileno()})"
-        environment = {k: v for k, v in os.environ.items() if k in KEPT_ENVIRONMENT} | THREADS
+        environment = {k: v for k, v in os.environ.items() if k in KEPT_ENVIRONMENT}
+        environment |= THREADS | PICTURES
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-c", code], env=environment, pass_fds=[theirs.fileno()], cwd="/",
             stdin=subprocess.DEVNULL, start_new_session=True,
@@ -164,7 +166,7 @@ class WarmProvisioner(KernelProvisionerBase):
         environment = {
             "HOME": home, "USER": "learner", "PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8",
             "TMPDIR": "/tmp", "IPYTHONDIR": "/tmp/.ipython", "MPLCONFIGDIR": "/tmp/.matplotlib",
-            "MPLBACKEND": "module://matplotlib_inline.backend_inline", **THREADS, **self.environment,
+            **PICTURES, **THREADS, **self.environment,
         }  # fmt: skip
         if self.isolation == "none":
             environment |= {k: str(self.control_folder) for k in ("IPYTHONDIR", "MPLCONFIGDIR")}

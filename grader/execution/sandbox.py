@@ -156,7 +156,8 @@ def _bind(source: str, root: str, read_only: bool) -> None:
         os.makedirs(target if os.path.isdir(real) else os.path.dirname(target), exist_ok=True)
         if not os.path.isdir(real):
             os.close(os.open(target, os.O_CREAT | os.O_WRONLY))
-        _mount(real, target, flags=MS_BIND | MS_REC)
+        # A writable folder comes alone: the new root itself may be mounted below it.
+        _mount(real, target, flags=MS_BIND | (MS_REC if read_only else 0))
         if read_only:
             _read_only(target)
     if real != source and not os.path.lexists(root + source):
@@ -257,8 +258,6 @@ def _landlock(read_only: list[str], writable: list[str]) -> None:
 
 
 def _drop_capabilities() -> None:
-    for capability in range(64):
-        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)  # EINVAL beyond the last one, EPERM without the right: fine
     header, nothing = struct.pack("<Ii", 0x20080522, 0), bytes(24)
     _check(libc.syscall(CAPSET, header, nothing), "capset")
 
@@ -332,6 +331,8 @@ def lock(learner: int, read_only: list[str], writable: list[str], limits: Limits
     with open("/etc/passwd", "w") as passwd, open("/etc/group", "w") as group:
         passwd.write(f"learner:x:{learner}:{learner}::{writable[0]}:/bin/sh\n")
         group.write(f"learner:x:{learner}:\n")
+    for capability in range(64):  # EINVAL beyond the last one: fine
+        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
     if os.geteuid() == 0 and learner != 0:
         os.setgroups([])
         os.setresgid(learner, learner, learner)

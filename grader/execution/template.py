@@ -33,7 +33,7 @@ from grader.execution import sandbox
 PRELOAD = (
     "torch", "torch.nn.functional", "torchvision", "torchvision.transforms.v2", "numpy", "einops", "safetensors.torch",
     "ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.debugger", "IPython.core.completer", "IPython.core.completerlib", "IPython.core.debugger", "IPython.core.oinspect", "pdb", "IPython.core.magics", "comm",
-    "IPython.extensions.storemagic", "matplotlib.pyplot", "matplotlib_inline.backend_inline",
+    "IPython.extensions.storemagic", "matplotlib.pyplot",
     "matplotlib.backends.backend_agg", "tqdm.auto", "PIL.Image", "zmq.asyncio", "tornado.platform.asyncio",
     "vitcourse", "vitcourse.checking", "vitcourse.data", "vitcourse.devices", "vitcourse.lessons", "vitcourse.notebook",
     "vitcourse.plots", "vitcourse.probes", "vitcourse.quiz", "vitcourse.training", "grader.execution.kernel",
