@@ -184,9 +184,10 @@ def _recipe_costs(runs: Runs) -> bool:
 # ----------------------------------------------------------------------------------------------- lesson 07: fine-tuning
 
 
-def _finetuning(kind: str, shots: tuple[str, ...], holds: Callable[[dict[str, Groups]], bool]) -> Any:
+def _finetuning(kind: str, only: str, holds: Callable[[dict[str, Groups]], bool]) -> Any:
     def ask(log: dict[str, Any]) -> Found:
         runs = {tuple(name.split("/")): run for name, run in log["runs"].items() if name.startswith(f"{kind}/")}
+        shots = [only] if only else sorted({key[1] for key in runs}, key=int)
         by_shot: dict[str, Groups] = {}  # what is compared: the seeds that all ways have
         groups: Groups = {}
         for shot in shots:
@@ -199,7 +200,7 @@ def _finetuning(kind: str, shots: tuple[str, ...], holds: Callable[[dict[str, Gr
             by_shot[shot] = {way: [values[s] for s in sorted(common)] for way, values in found.items() if common}
             groups |= {f"{way}, {shot} per class": list(values.values()) for way, values in found.items()}
         seeds = {int(key[3]) for key in runs if key[1] in shots}
-        seconds = sum(run["cpu_seconds"] for run in runs.values())
+        seconds = sum(run["cpu_seconds"] for run in log["runs"].values())
         return Found(groups, seeds, seconds, "CPU", all(by_shot.values()) and holds(by_shot))
 
     return ask
@@ -208,12 +209,13 @@ def _finetuning(kind: str, shots: tuple[str, ...], holds: Callable[[dict[str, Gr
 def _checkpoint(log: dict[str, Any]) -> Found:
     run = log["runs"]["checkpoint"]
     groups = {"test": [run["test"]], "held-out styles": [run["heldout"]]}
-    return Found(groups, {run["seed"]}, run["cpu_seconds"], "CPU", run["test"] > 0.5)
+    seconds = sum(other["cpu_seconds"] for other in log["runs"].values())
+    return Found(groups, {run["seed"]}, seconds, "CPU", run["test"] > 0.5)
 
 
 def _all_beat_scratch(by_shot: dict[str, Groups]) -> bool:
     return all(
-        mean(values) > mean(ways["scratch"])
+        min(values) > max(ways["scratch"])
         for ways in by_shot.values()
         for way, values in ways.items()
         if way != "scratch"
@@ -289,16 +291,16 @@ CLAIMS = [
           "held-out styles no mean is better.", **DISTILLATION,
           ask=_distillation("teacher plain soft hard", "basic strong", "test heldout", _recipe_costs)),
     Claim("07_finetuning", "The course's checkpoint knows Emoji-12: far above chance (8 %).", **FINETUNING, ask=_checkpoint),
-    Claim("07_finetuning", "On Emoji-10 every way that starts from the checkpoint beats training from scratch (in the mean, "
-          "at each number of pictures).", **FINETUNING,
-          ask=_finetuning("few_shot", ("5", "10", "20", "50", "100"), _all_beat_scratch)),
+    Claim("07_finetuning", "On Emoji-10 every way that starts from the checkpoint beats training from scratch at each number "
+          "of pictures: its worst seed is above the best one from scratch.", **FINETUNING,
+          ask=_finetuning("few_shot", "", _all_beat_scratch)),
     Claim("07_finetuning", "With 100 pictures a class full fine-tuning is ahead of the probe and of the layer-wise run, whose "
-          "rate was chosen at 10.", **FINETUNING, ask=_finetuning("few_shot", ("100",), _full_leads)),
+          "rate was chosen at 10.", **FINETUNING, ask=_finetuning("few_shot", "100", _full_leads)),
     Claim("07_finetuning", "When pretraining does not help: on Fashion-MNIST, 10 pictures a class, a probe on frozen features "
-          "is within three points of training from scratch.", **FINETUNING, ask=_finetuning("fashion", ("10",),
+          "is within three points of training from scratch.", **FINETUNING, ask=_finetuning("fashion", "10",
           lambda by: abs(mean(by["10"]["probe"]) - mean(by["10"]["scratch"])) < 0.03)),
     Claim("07_finetuning", "With all 10 000 pictures of Fashion-MNIST, frozen features fall behind training from scratch.",
-          **FINETUNING, ask=_finetuning("fashion", ("1000",),
+          **FINETUNING, ask=_finetuning("fashion", "1000",
           lambda by: mean(by["1000"]["probe"]) < mean(by["1000"]["scratch"]))),
     Claim("08_dense_prediction", "Segmentation (mIoU) with a plain ViT, a ViT with a pyramid, and Swin, at costs within a "
           "factor 1.5 of each other.", "experiments/dense_prediction.py", "vitcourse/assets/dense_prediction.json", _dense),
