@@ -37,4 +37,5 @@ EQUIVALENT: dict[str, str] = {
     # 07 finetuning
     "finetuning.resize_positions: `model.pos_embed.detach()` → `model.pos_embed`": "nn.Parameter detaches its data",
     "finetuning.accumulated_step: `loss.item()` → `loss`": "a loss that comes as a tensor of one number is accepted too",
+    "finetuning.load_backbone: `', '.join(wrong)` → `', '`": "the cases ask for the refusal, not for its wording",
 }
