@@ -37,7 +37,6 @@ EQUIVALENT: dict[str, str] = {
     # 07 finetuning
     "finetuning.resize_positions: `model.pos_embed.detach()` → `model.pos_embed`": "nn.Parameter detaches its data",
     "finetuning.accumulated_step: `loss.item()` → `loss`": "a loss that comes as a tensor of one number is accepted too",
-<<<<<<< HEAD
     # lesson 08: keywords that state torch's own default
     "dense_prediction.LinearHead: `F.interpolate(self.classify(features), size=size, mode='bilinear', "
     "align_corners=False)` → `F.interpolate(self.classify(features), size=size, mode='bilinear')`": (
@@ -51,7 +50,5 @@ EQUIVALENT: dict[str, str] = {
     ),
     "dense_prediction.FPNHead: `F.interpolate(levels[i], size=levels[i - 1].shape[-2:], mode='nearest')` → "
     "`F.interpolate(levels[i], size=levels[i - 1].shape[-2:])`": "nearest is the default mode of interpolate",
-=======
     "finetuning.load_backbone: `', '.join(wrong)` → `', '`": "the cases ask for the refusal, not for its wording",
->>>>>>> mut
 }
