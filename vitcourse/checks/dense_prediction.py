@@ -36,7 +36,7 @@ question(
     right="c",
     why="Three quarters of the pixels are background, and all of them are right. mIoU asks each class alone.",
     wrong={
-        "a": "That would need every pixel of every animal to be right too.",
+        "a": "That would need three quarters of the other classes to be right too.",
         "b": "Pixel accuracy counts pixels, not classes, and background pixels are many.",
     },
 )
