@@ -201,7 +201,7 @@ class Course:
         with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
             for name in sorted(files):  # a fixed date: the same release is the same file
                 archive.writestr(zipfile.ZipInfo(f"{stem}/{name}", (2020, 1, 1, 0, 0, 0)), files[name])
-        self.register(lesson, made.source, made.learner)
+        self.register(lesson, made.source)
         return release
 
     def released(self, lesson: Lesson) -> NotebookNode:
@@ -211,13 +211,18 @@ class Course:
             self.release(lesson)
         return nbformat.read(path, as_version=4)
 
-    def register(self, lesson: Lesson, source: NotebookNode, learner: NotebookNode) -> None:
-        """Enter the lesson's cells into the gradebook, as `nbgrader generate_assignment` does."""
-        checksums = {c.metadata.nbgrader.grade_id: c for c in learner.cells if "nbgrader" in c.metadata}
+    def register(self, lesson: Lesson, source: NotebookNode) -> None:
+        """Enter the lesson's cells into the gradebook, as `nbgrader generate_assignment` does: with hidden tests, without
+        solutions, and with the checksums of that, from which stock nbgrader sees what it must restore."""
+        from nbgrader.preprocessors import CheckCellMetadata, ClearOutput, ClearSolutions, ComputeChecksums, LockCells
+
+        notebook = nbformat.from_dict(json.loads(json.dumps(source)))
+        for step in (LockCells, ClearSolutions, ClearOutput, CheckCellMetadata, ComputeChecksums):
+            notebook, _ = step().preprocess(notebook, {})
         with self.gradebook() as book:
             book.update_or_create_assignment(lesson.stem)
             book.update_or_create_notebook(lesson.stem, lesson.stem, kernelspec=json.dumps(source.metadata.kernelspec))
-            for cell in source.cells:
+            for cell in notebook.cells:
                 marks = cell.metadata.get("nbgrader")
                 if not marks:
                     continue
@@ -226,14 +231,10 @@ class Course:
                     book.update_or_create_grade_cell(*where, max_score=float(marks["points"]), cell_type=cell.cell_type)
                 if marks["solution"]:
                     book.update_or_create_solution_cell(*where)
-                checksum = checksums[marks["grade_id"]].metadata.nbgrader.get("checksum")
                 book.update_or_create_source_cell(
-                    *where,
-                    cell_type=cell.cell_type,
-                    locked=bool(marks["locked"]),
-                    source=cell.source,
-                    checksum=checksum,
-                )
+                    *where, cell_type=cell.cell_type, locked=bool(marks["locked"]), source=cell.source,
+                    checksum=marks.get("checksum"),
+                )  # fmt: skip
 
     def gradebook(self) -> Gradebook:
         """The open gradebook, a context manager. Importing nbgrader takes seconds, so it is done here."""

@@ -87,6 +87,7 @@ SEEN = {
     "open files": "[os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd') if int(n) > 2 and os.path.exists(f'/proc/self/fd/{n}')]",
     "folder": "os.listdir('.')",
     "tmp": "os.listdir('/tmp')",
+    "everything below tmp": "[os.path.join(p, n) for p, d, f in os.walk('/tmp') for n in d + f][:200]",
     "core": "resource.getrlimit(resource.RLIMIT_CORE)",
     "capabilities": "[l.split()[1] for l in open('/proc/self/status') if l.startswith('Cap')]",
     "interfaces": "[n for _, n in socket.if_nameindex()]",
@@ -98,7 +99,7 @@ globals().update(json.loads(FACTS))
 said = {}
 for name, code in json.loads(PROGRAM_PARTS).items():
     try:
-        said[name] = ["did", repr(eval(code))[:2000]]
+        said[name] = ["did", repr(eval(code))[:20000]]
     except BaseException as error:
         said[name] = ["raised", type(error).__name__ + ": " + str(error)[:200]]
 open("said.json", "w").write(json.dumps(said))
