@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import os
 import re
 import secrets
@@ -215,7 +216,7 @@ class Course:
         checksums = {c.metadata.nbgrader.grade_id: c for c in learner.cells if "nbgrader" in c.metadata}
         with self.gradebook() as book:
             book.update_or_create_assignment(lesson.stem)
-            book.update_or_create_notebook(lesson.stem, lesson.stem, kernelspec='{"name": "python3"}')
+            book.update_or_create_notebook(lesson.stem, lesson.stem, kernelspec=json.dumps(learner.metadata.kernelspec))
             for cell in source.cells:
                 marks = cell.metadata.get("nbgrader")
                 if not marks:
