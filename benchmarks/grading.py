@@ -6,8 +6,10 @@
 
 A third of the submissions hold the reference answers, a third other styles, a third mistakes of the catalogue. Both
 graders get fresh course folders, released beforehand. A chunk goes through one grader, then the other; who is first
-alternates, so that a machine's other work falls on both. Each chunk counts with its start-up. Writes
-`build/bench/grading.json`.
+alternates, so that a machine's other work falls on both. Each chunk counts with its start-up: small chunks favour
+neither, but say little about large classes. Both run with their defaults: stock nbgrader runs every cell of the
+notebook, also the ones tagged `demo`, and torch with all cores; `grader` skips the demos and runs one thread per
+submission, several submissions at once. Writes `build/bench/grading.json`.
 """
 
 from __future__ import annotations
@@ -136,9 +138,8 @@ def hand_in(course: Path, lesson: Lesson, chosen: list[Submission]) -> None:
 
 def memory_mb(process: psutil.Process) -> float:
     """The proportional share of memory, so that what forks have in common counts once; resident where it is refused."""
-    with contextlib.suppress(psutil.Error, OSError, StopIteration):
-        with open(f"/proc/{process.pid}/smaps_rollup") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith("Pss:")) / 1024
+    with contextlib.suppress(OSError, StopIteration), open(f"/proc/{process.pid}/smaps_rollup") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Pss:")) / 1024
     with contextlib.suppress(psutil.Error):
         return process.memory_info().rss / 2**20
     return 0.0
