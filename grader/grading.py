@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import importlib
 import types
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -161,7 +161,7 @@ def score(exercise_id: str, outcomes: dict[str, dict[str, Any]], seed: int, *, d
         diagnose: also say which known mistake the answer equals.
     """
     cases = cases_of(exercise_id)
-    results = tuple(judge(c, outcomes.get(c.name, {}), seed) for c in cases)
+    results = _beside(cases, tuple(judge(c, outcomes.get(c.name, {}), seed) for c in cases))
     total = sum(c.points for c in cases)
     points = sum(r.points for r in results if r.passed)
     failed = [r for r in results if not r.passed]
@@ -178,6 +178,16 @@ def score(exercise_id: str, outcomes: dict[str, dict[str, Any]], seed: int, *, d
         mistake, words = diagnosis(exercise_id, outcomes, results, seed)
         detail = words or detail
     return ExerciseResult(exercise_id, points, total, reason, detail, mistake, results)
+
+
+def _beside(cases: list[Case], results: tuple[CaseResult, ...]) -> tuple[CaseResult, ...]:
+    """Take the points of cases that count only beside a right result where there is no right result."""
+    if any(r.passed and not c.beside for c, r in zip(cases, results, strict=True)):
+        return results
+    return tuple(
+        replace(r, passed=False, why="counts only beside a right result") if c.beside and r.passed else r
+        for c, r in zip(cases, results, strict=True)
+    )
 
 
 def diagnosis(

@@ -136,3 +136,12 @@ def test_other_seeds_draw_other_inputs() -> None:
     one = run_probe(cases_of(SDPA)[0], lambda *a: list(a), 1)["data"][0]
     two = run_probe(cases_of(SDPA)[0], lambda *a: list(a), 2)["data"][0]
     assert one.shape != two.shape or not torch.equal(one, two)
+
+
+def test_a_refusal_alone_earns_nothing() -> None:
+    def refuse(*sizes):
+        raise ValueError
+
+    result = grade_here("patchify.patch_grid", refuse)
+    assert any(c.beside for c in cases_of("patchify.patch_grid"))
+    assert result.points == 0

@@ -110,6 +110,7 @@ class Case:
     atol: float = 1e-5
     rtol: float = 1e-5
     after: Callable[[Any], Any] | None = field(default=None, repr=False)
+    beside: bool = False
 
     def seed(self, submission_seed: int) -> int:
         """The seed of this case's inputs for one submission."""
@@ -131,6 +132,7 @@ def case(
     atol: float = 1e-5,
     rtol: float = 1e-5,
     after: Callable[[Any], Any] | None = None,
+    beside: bool = False,
 ) -> Callable[[Probe], Probe]:
     """Register a probe as a hidden case of an exercise.
 
@@ -141,6 +143,8 @@ def case(
         atol, rtol: how near the result must be to the reference's.
         after: runs on what came back, in the grader's own process and on both sides, before the comparison: for
             answers that are right in many ways (random masks, orders). It must not raise on odd data.
+        beside: the right result is the same for all inputs (a refusal, say), so it can be given without knowing anything.
+            The case counts only beside another case of the exercise that passed.
 
     Raises:
         ValueError: two cases of one exercise share a name.
@@ -151,7 +155,7 @@ def case(
         found = CASES.setdefault(exercise, [])
         if any(c.name == name for c in found):
             raise ValueError(f"two cases of {exercise} are called {name!r}")
-        found.append(Case(exercise, name, points, about, probe, atol, rtol, after))
+        found.append(Case(exercise, name, points, about, probe, atol, rtol, after, beside))
         return probe
 
     return register

@@ -137,7 +137,7 @@ def distance_row(answer, draw):
     return [answer(_weights(draw, 1, 2, n, n), (1, n)), answer(_weights(draw, 1, 2, n, n), (n, 1))]
 
 
-@case(DISTANCE, points=1, about="the class token left in")
+@case(DISTANCE, points=1, about="the class token left in", beside=True)
 def distance_error(answer, draw):
     rows, columns = draw.sizes(2, low=2, high=4)
     wrong, right = rows * columns + 1, rows * columns

@@ -198,7 +198,9 @@ def mean(answer, draw):
     return [list(out) if isinstance(out, (tuple, list)) else out for out in outs]
 
 
-@case(MODEL, points=1, about="gradients of each loss: which parameters does a head's logit move?", atol=5e-5)
+@case(
+    MODEL, points=1, about="gradients of each loss: which parameters does a head's logit move?", atol=5e-5, beside=True
+)
 def who_learns(answer, draw):
     model, x = _model(answer, draw)
     pair = model.train()(x)

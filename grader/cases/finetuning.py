@@ -120,7 +120,7 @@ def head_stays(answer, draw):
     return [values(model), sorted(file)]
 
 
-@case(LOAD, points=1, about="refuses missing names, unknown names and a wrong prefix")
+@case(LOAD, points=1, about="refuses missing names, unknown names and a wrong prefix", beside=True)
 def names(answer, draw):
     model, file = pair(draw)
     fewer = {name: value for name, value in file.items() if not name.startswith("blocks.1.")}
@@ -133,7 +133,7 @@ def names(answer, draw):
     ]
 
 
-@case(LOAD, points=1, about="refuses positions of another grid")
+@case(LOAD, points=1, about="refuses positions of another grid", beside=True)
 def shapes(answer, draw):
     model, file = pair(draw, {"size": (4, 6)}, {"size": (4, 8)})
     return raised(lambda: answer(model, file))
@@ -402,6 +402,6 @@ def in_turn(result):
     return [max(sizes) <= micro, sum(sizes), notes == ["forward", "backward"] * (len(notes) // 2)]
 
 
-@case(ACCUMULATE, points=1, about="each piece goes back before the next comes in", after=in_turn)
+@case(ACCUMULATE, points=1, about="each piece goes back before the next comes in", after=in_turn, beside=True)
 def one_graph_at_a_time(answer, draw):
     return step(answer, draw, 8, 3)[2:]

@@ -33,7 +33,7 @@ def grids(answer, draw):
     return [list(torch.zeros(tuple(answer(*sizes))).shape) for sizes in wanted]
 
 
-@case("patchify.patch_grid", points=0.5, about="images that do not divide raise ValueError")
+@case("patchify.patch_grid", points=0.5, about="images that do not divide raise ValueError", beside=True)
 def indivisible(answer, draw):
     rows, cols = draw.sizes(2, low=2, high=9)
     patch = draw.integer(3, 9)
@@ -47,7 +47,7 @@ def indivisible(answer, draw):
     ]
 
 
-@case("patchify.patch_grid", points=0.5, about="sizes that are not positive raise ValueError")
+@case("patchify.patch_grid", points=0.5, about="sizes that are not positive raise ValueError", beside=True)
 def not_positive(answer, draw):
     size = 4 * draw.integer(1, 9)
     bad = [(0, size, 4), (size, 0, 4), (size, size, 0), (size, size, -4), (-size, size, 4), (-size, -size, -4)]
@@ -101,7 +101,7 @@ def other_grids(answer, draw):
     return [answer(patches, 2, grid) for grid in ((2, 6), (6, 2), (3, 4), (12, 1))]
 
 
-@case("patchify.unpatchify", points=0.5, about="a grid that does not hold the patches raises ValueError")
+@case("patchify.unpatchify", points=0.5, about="a grid that does not hold the patches raises ValueError", beside=True)
 def wrong_grid(answer, draw):
     patches = draw.normal(2, 12, 27)
     return [answer(patches, 3, (3, 4)).shape, raised(lambda: answer(patches, 3, (3, 5))),

@@ -96,7 +96,7 @@ def mask(answer, draw):
     return answer(m * rows, m * columns, m, (draw.choice((1, 3)), 2))
 
 
-@case("swin_windows.shift_mask", points=1, about="windows of seven, shifted by three", after=as_weights)
+@case("swin_windows.shift_mask", points=1, about="windows of seven, shifted by three", after=as_weights, beside=True)
 def seven(answer, draw):
     return answer(14, 21, 7, (3, 3))
 

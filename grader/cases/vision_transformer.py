@@ -159,7 +159,9 @@ def vit_mean_pool(answer, draw):
         return model(draw.normal(2, *size))
 
 
-@case("vision_transformer.VisionTransformer", points=1, about="names and shapes of all parameters at depth 3")
+@case(
+    "vision_transformer.VisionTransformer", points=1, about="names and shapes of all parameters at depth 3", beside=True
+)
 def vit_parameters(answer, draw):
     model = answer(img_size=8, patch_size=4, in_chans=1, num_classes=3, embed_dim=6, depth=3, num_heads=2)
     return {name: list(parameter.shape) for name, parameter in model.named_parameters()}
