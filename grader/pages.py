@@ -33,8 +33,11 @@ def page(title: str, body: str) -> str:
 
 
 def table(
-    head: list[str], rows: list[list[str | float]], numbers: set[int] = frozenset(), compact: bool = False
-) -> str:  # type: ignore[assignment]
+    head: list[str],
+    rows: list[list[str | float]],
+    numbers: set[int] | frozenset[int] = frozenset(),
+    compact: bool = False,
+) -> str:
     """An HTML table of text and numbers, escaped; the columns in `numbers` stand to the right. On a narrow screen it scrolls, not the page."""
 
     def cell(tag: str, index: int, value: str | float) -> str:
